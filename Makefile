@@ -1,0 +1,136 @@
+# novajob: build, test, install. `make help` lists the targets.
+# CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, DESTDIR and PKG_CONFIG are yours; what the program needs comes before them.
+
+NAME := novajob
+VERSION := $(shell sed -n 's/^\#define NOVAJOB_VERSION "\(.*\)"/\1/p' src/version.h)
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+PKG_CONFIG ?= pkg-config
+BATS ?= bats
+JOBS ?= 2
+CFLAGS ?= -O2 -g
+
+SRC := $(wildcard src/*.c)
+HDR := $(wildcard src/*.h)
+
+# Each variant has a folder of its own: `make SANITIZE=address,undefined check` needs no clean in between.
+comma := ,
+VARIANT := $(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+BUILD := build$(VARIANT)
+OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
+
+# These need no compiler and no libraries.
+PLAIN_GOALS := clean help dist uninstall setup
+ifneq ($(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all)),)
+PACKAGES := libbsd-overlay jansson
+ifneq ($(filter-out check check-all demo,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES) && echo yes),)
+$(error libbsd and jansson are needed: run 'tests/setup build', or install libbsd-dev libjansson-dev pkg-config)
+endif
+endif
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
+cc-option = $(shell $(CC) -Werror $(1) -x c -S -o /dev/null /dev/null 2>/dev/null && echo '$(1)')
+endif
+
+NJ_CPPFLAGS := -D_GNU_SOURCE -DLIBBSD_NETBSD_VIS $(PKG_CFLAGS)
+NJ_WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+	-Wold-style-definition -Wformat=2 -Wundef -Wvla -Wwrite-strings -Wcast-qual -Wpointer-arith -Wnull-dereference \
+	-Wimplicit-fallthrough -Wswitch-enum -fno-common $(call cc-option,-Wformat-signedness) $(if $(DEV),-Werror)
+ifdef SANITIZE
+NJ_HARDEN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+NJ_LDFLAGS := -fsanitize=$(SANITIZE)
+else
+NJ_HARDEN := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 $(call cc-option,-fstack-protector-strong) \
+	$(call cc-option,-fstack-clash-protection) $(call cc-option,-fcf-protection) \
+	$(call cc-option,-ftrivial-auto-var-init=zero) -fPIE
+NJ_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
+endif
+NJ_CFLAGS := -std=c17 -O2 $(NJ_WARN) $(NJ_HARDEN)
+
+.PHONY: all
+all: $(BUILD)/$(NAME) ## build the program (default)
+
+$(BUILD)/$(NAME): $(OBJ)
+	$(CC) $(NJ_CFLAGS) $(CFLAGS) $(NJ_LDFLAGS) $(LDFLAGS) -o $@ $(OBJ) $(PKG_LIBS)
+
+$(BUILD)/obj/%.o: src/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(NJ_CPPFLAGS) $(CPPFLAGS) $(NJ_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(OBJ:.o=.d)
+
+.PHONY: setup
+setup: ## install what tests need (root), or say what to install
+	tests/setup check
+
+.PHONY: check
+check: ## all tests that the simulated cloud can show
+	tests/setup check
+	$(MAKE) all
+	NOVAJOB=$(CURDIR)/$(BUILD)/$(NAME) JOBS=$(JOBS) BATS=$(BATS) tests/suite check
+
+.PHONY: check-all
+check-all: ## the rest: lint, analyzers, sanitizers, valgrind, other clients, the real OpenStack
+	tests/setup all
+	JOBS=$(JOBS) BATS=$(BATS) tests/suite all
+
+.PHONY: demo
+demo: ## see a job run on the simulated cloud; JOB=file.sh runs your own script
+	tests/setup demo
+	$(MAKE) all
+	NOVAJOB=$(CURDIR)/$(BUILD)/$(NAME) tests/demo $(JOB)
+
+.PHONY: check-headers
+check-headers: ## each header compiles alone
+	@for h in $(HDR); do \
+		printf '#include "%s"\nextern int not_empty;\n' "$$h" | $(CC) -I. $(NJ_CPPFLAGS) $(NJ_CFLAGS) -fsyntax-only -x c - || exit 1; \
+	done
+
+.PHONY: lint
+lint: check-headers ## layer rule, shell, manual, duplicated lists
+	tests/lint
+
+.PHONY: analyze
+analyze: ## gcc -fanalyzer, clang-tidy, cppcheck: no output is the goal
+	@mkdir -p $(BUILD)
+	for c in $(SRC); do gcc $(NJ_CPPFLAGS) -std=c17 -O1 -fanalyzer -Werror -c -o $(BUILD)/analyze.o $$c || exit 1; done
+	tests/need clang-tidy && clang-tidy --quiet $(SRC) -- $(NJ_CPPFLAGS) -std=c17
+	tests/need cppcheck && cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+		--inline-suppr --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches -D_GNU_SOURCE src
+
+.PHONY: install
+install: all ## install under $(DESTDIR)$(PREFIX)
+	install -D -m 0755 $(BUILD)/$(NAME) $(DESTDIR)$(BINDIR)/$(NAME)
+	install -D -m 0644 man/novajob.1 $(DESTDIR)$(MANDIR)/man1/novajob.1
+	install -D -m 0644 man/novajob.conf.5 $(DESTDIR)$(MANDIR)/man5/novajob.conf.5
+	install -D -m 0644 completions/novajob $(DESTDIR)$(BASHDIR)/novajob
+	install -D -m 0644 completions/_novajob $(DESTDIR)$(ZSHDIR)/_novajob
+	install -D -m 0644 completions/novajob.fish $(DESTDIR)$(FISHDIR)/novajob.fish
+
+.PHONY: uninstall
+uninstall: ## remove what install has put there
+	rm -f $(DESTDIR)$(BINDIR)/$(NAME) $(DESTDIR)$(MANDIR)/man1/novajob.1 $(DESTDIR)$(MANDIR)/man5/novajob.conf.5 \
+		$(DESTDIR)$(BASHDIR)/novajob $(DESTDIR)$(ZSHDIR)/_novajob $(DESTDIR)$(FISHDIR)/novajob.fish
+
+.PHONY: dist
+dist: ## a source archive of the committed tree
+	@mkdir -p build
+	git archive --format=tar.gz --prefix=$(NAME)-$(VERSION)/ -o build/$(NAME)-$(VERSION).tar.gz HEAD
+
+.PHONY: format
+format: ## clang-format the sources
+	clang-format -i $(SRC) $(HDR)
+
+.PHONY: clean
+clean: ## remove everything built
+	rm -rf build build-*
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | sort | expand -t 16

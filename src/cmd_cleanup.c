@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_cleanup.c - the cleanup stage: delete everything the job owns. It works
+ * with no record, no prepare, twice, beside a prepare or run that still lives,
+ * and is quiet when all is well (its stderr is the runner's log at WARN).
+ */
+#include <string.h>
+
+#include "clock.h"
+#include "cmd.h"
+#include "jobserver.h"
+#include "log.h"
+#include "openstack.h"
+#include "record.h"
+
+#define LIMIT_MS       INT64_C(120000) /* for all of it: the runner's own limit is an hour, the user waits */
+#define STOP_MS        INT64_C(10000)  /* what is left of it after TERM */
+#define LATE_CREATE_S  15              /* so long after an intent a server may still turn up (design.md §2) */
+
+/* From here on a prepare of the same try creates nothing more. */
+static bool
+begin(struct record *r, void *arg, struct fault *f)
+{
+	(void)arg;
+	(void)f;
+	if (r->phase != PHASE_DELETED)
+		r->phase = PHASE_DELETING;
+	return true;
+}
+
+struct finish {
+	enum phase phase;
+	const char *try; /* of the record that cleanup began with */
+};
+
+static bool
+finish(struct record *r, void *arg, struct fault *f)
+{
+	const struct finish *to = arg;
+
+	if (strcmp(r->try, to->try) != 0)
+		return fault_set(f, FAULT_LOCAL, "a new try of the job has begun"); /* the record is its, now */
+	r->phase = to->phase;
+	if (to->phase == PHASE_DELETED)
+		r->intent_at = 0;
+	return true;
+}
+
+/* Delete, and tell *phase what the record is to say afterwards. */
+static bool
+delete_servers(const struct settings *st, const struct job *job, const struct record *r, enum phase *phase,
+    struct fault *f)
+{
+	struct jobserver mine = { .owner = st->owner, .key = job->key, .job_id = job->id };
+	struct limit limit = limit_in(LIMIT_MS, STOP_MS);
+	bool intent = r->intent_at != 0 && r->server_id == NULL;
+	struct os_client c;
+	enum jobserver_left left;
+
+	os_client_init(&c, st->openstack, st->openstack_session);
+	left = jobserver_delete(&c, &mine, st->delete_wait, intent ? r->intent_at + LATE_CREATE_S : 0, limit, f);
+	os_client_end(&c);
+	*phase = left == LEFT_NOTHING ? PHASE_DELETED : PHASE_DELETING;
+	if (left == LEFT_NOTHING && intent && clock_unix() < r->intent_at + LATE_CREATE_S)
+		*phase = PHASE_LOST; /* stopped before the time was over */
+	return left != LEFT_RESISTING;
+}
+
+static bool
+cleanup(struct context *ctx, struct fault *f)
+{
+	const struct job *job = &ctx->job;
+	auto_state struct state state = STATE_INIT;
+	auto_record struct record r = RECORD_INIT;
+	auto_record struct record after = RECORD_INIT;
+	auto_settings struct settings resolved = SETTINGS_INIT;
+	const struct settings *st = &ctx->settings;
+	struct finish to = { .phase = PHASE_DELETED };
+	struct fault record_fault;
+	bool ok;
+
+	if (!job->known) {
+		log_say("JOB_RESPONSE_FILE is empty: the job never began, nothing to clean up");
+		return true;
+	}
+	/* A state directory in trouble must not keep us from deleting: the cloud knows what is the job's. */
+	ok = state_open(&state, st->state_dir, job->key, false, &record_fault) &&
+	    record_read(&r, &state, &record_fault);
+	if (!ok)
+		log_say("warning: %s", record_fault.text);
+	if (ok && r.phase != PHASE_NONE && !record_update(&r, &state, begin, NULL, &record_fault))
+		log_say("warning: %s", record_fault.text);
+	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
+		st = &resolved;
+	ok = delete_servers(st, job, &r, &to.phase, f);
+	to.try = r.try;
+	if (r.phase != PHASE_NONE && !record_update(&after, &state, finish, &to, &record_fault))
+		log_debug("%s", record_fault.text);
+	if (ok)
+		return true;
+	if (f->hint[0] == '\0')
+		(void)fault_hint(f, "the server may be left: 'openstack server list --name=-job-%lld$' shows it",
+		    (long long)job->id);
+	return fault_wrap(f, "cleanup of job %lld", (long long)job->id);
+}
+
+const struct cmd cmd_cleanup = {
+	.name = "cleanup",
+	.args = "",
+	.help = "stage: delete everything the job owns",
+	.min_args = 0,
+	.max_args = -1,
+	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,
+	.run = cleanup,
+};

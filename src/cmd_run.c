@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_run.c - the run stage: feed one script to the job's server and tell the
+ * runner how it ended: 0; the script's own code, by BUILD_EXIT_CODE_FILE and
+ * exit 1; or a system failure, with its reason in the job log (contract.md §4).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "cmd.h"
+#include "log.h"
+#include "openstack.h"
+#include "record.h"
+#include "remote.h"
+#include "xalloc.h"
+
+#define LOOK_MS        20000 /* to find out what became of a server that is not to be reached */
+#define RECONNECT_MAX  2     /* when no connection came to be, so nothing was run */
+
+/* The file the runner reads a failed script's code from; NULL when it names none. */
+static const char *
+code_file(void)
+{
+	const char *path = getenv("BUILD_EXIT_CODE_FILE");
+
+	return path == NULL || path[0] == '\0' ? NULL : path;
+}
+
+/* Write the code so that it is there whole or not at all (contract.md §0.2). */
+static bool
+write_code(int code, struct fault *f)
+{
+	const char *path = code_file();
+	auto_free char *temp = NULL;
+	auto_fd int fd = -1;
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d\n", code);
+
+	if (path == NULL)
+		return true; /* an old runner: every failure is 1 there */
+	temp = xasprintf("%s.new", path);
+	fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, text, (size_t)n) != n || close(steal_fd(&fd)) != 0 || rename(temp, path) != 0)
+		return fault_errno(f, FAULT_LOCAL, "the script failed with %d, but '%s' cannot be written", code, path);
+	return true;
+}
+
+/* The job's server may be used? */
+static bool
+check_record(const struct record *r, const char *stage, struct fault *f)
+{
+	if (r->lost != NULL)
+		return fault_set(f, FAULT_SSH, "%s is not run: the server was lost before (%s)", stage, r->lost);
+	if (r->phase != PHASE_READY || r->address == NULL || r->resolved == NULL)
+		return fault_set(f, FAULT_LOCAL, "%s is not run: the job has no server (its record says: %s)", stage,
+		    phase_name(r->phase));
+	return true;
+}
+
+static bool
+note_lost(struct record *r, void *arg, struct fault *f)
+{
+	if (r->phase != PHASE_READY)
+		return fault_set(f, FAULT_LOCAL, "the record is not ours any more");
+	free(r->lost);
+	r->lost = xstrdup(arg);
+	return true;
+}
+
+/* One look at the cloud: what became of the server? One line, the caller's. */
+static char *
+look(const struct settings *st, const struct record *r)
+{
+	auto_servers struct os_servers list = OS_SERVERS_INIT;
+	auto_free char *regex = xasprintf("^%s$", r->server_name == NULL ? "" : r->server_name);
+	struct limit limit = limit_in(LOOK_MS, STOP_AT_ONCE);
+	struct os_client c;
+	struct fault f;
+	bool ok;
+
+	os_client_init(&c, st->openstack, st->openstack_session);
+	ok = os_server_list(&c, regex, limit, &list, &f);
+	os_client_end(&c);
+	if (!ok)
+		return xasprintf("the cloud could not be asked what became of it: %s", f.text);
+	for (size_t i = 0; i < list.len; i++) {
+		const char *status = list.v[i].status;
+
+		if (strcmp(list.v[i].id, r->server_id == NULL ? "" : r->server_id) != 0)
+			continue;
+		if (strcmp(status, "ACTIVE") == 0)
+			return xasprintf("the cloud says ACTIVE, but it is not to be reached");
+		return xasprintf("the cloud says %s", status);
+	}
+	return xasprintf("it is gone: somebody deleted it");
+}
+
+/* The server, or the way to it, is lost: find out, note it, tell it. */
+static bool
+lost(const struct settings *st, const struct state *state, struct record *r, const struct remote_result *result,
+    const char *stage, struct fault *f)
+{
+	auto_free char *why = look(st, r);
+	auto_free char *id = xstrdup(r->server_id);
+	auto_free char *address = xstrdup(r->address);
+	struct fault note;
+
+	if (!record_update(r, state, note_lost, why, &note))
+		log_debug("%s", note.text); /* cleanup was faster */
+	(void)fault_set(f, FAULT_SSH, "%s: the connection to server %s (%s) was lost: %s%s%s%s", stage, id, address, why,
+	    result->said[0] == '\0' ? "" : " (ssh: ", result->said, result->said[0] == '\0' ? "" : ")");
+	return fault_hint(f, "no script's fault: a retry of the job gets a new server");
+}
+
+static bool
+judge(const struct remote_result *result, const char *stage, struct fault *f)
+{
+	switch (result->end) {
+	case REMOTE_EXITED:
+		if (result->code == 0)
+			return true;
+		if (!write_code(result->code, f))
+			return false;
+		(void)fault_set(f, FAULT_BUILD, "%s: the script ended with exit code %d", stage, result->code);
+		f->said = true; /* the runner says it itself */
+		return false;
+	case REMOTE_REFUSED:
+		(void)fault_set(f, FAULT_SETTING, "%s: the account's login shell refused to run the script%s%s", stage,
+		    result->said[0] == '\0' ? "" : ": ", result->said);
+		return fault_hint(f, "username must name an account with a login shell");
+	case REMOTE_SHORT:
+		(void)fault_set(f, FAULT_SSH, "%s: the script did not arrive whole and was not run", stage);
+		return fault_hint(f, "is /tmp in the server full?");
+	case REMOTE_NO_BASH:
+		return fault_set(f, FAULT_SETTING, "%s: the server has no bash, which the runner's scripts need", stage);
+	case REMOTE_STOPPED:
+	case REMOTE_LOG_BROKEN:
+		(void)fault_set(f, FAULT_STOPPED, "%s: stopped%s; %s", stage,
+		    result->end == REMOTE_STOPPED ? " by the runner (cancel or time-out)" : ": nobody reads the job log",
+		    result->confirmed ? "the script's processes in the server are ended" :
+		    "the server did not confirm the end of the script's processes: they end with the server");
+		return false;
+	case REMOTE_LOST:
+	case REMOTE_UNREACHED:
+		break;
+	}
+	return false; /* lost() says it */
+}
+
+/* Run the script; again when no connection came to be. */
+static bool
+run_script(const struct ssh_target *t, int fd, int64_t size, struct remote_result *result, struct fault *f)
+{
+	static const int64_t pause_ms[RECONNECT_MAX] = { 1000, 6000 }; /* the second outlasts sshd's penalty */
+	struct limit limit = limit_in(NO_LIMIT_MS, STOP_AT_ONCE);
+
+	for (int again = 0;; again++) {
+		if (!remote_run(t, fd, size, result, f))
+			return false;
+		if (result->end != REMOTE_UNREACHED || again == RECONNECT_MAX || !limit_sleep(limit, pause_ms[again]))
+			return true;
+	}
+}
+
+static int
+open_script(const char *path, int64_t *size, struct fault *f)
+{
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) != 0) {
+		(void)fault_errno(f, FAULT_LOCAL, "cannot open the script '%s'", path);
+		return -1;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		(void)fault_set(f, FAULT_LOCAL, "the script '%s' is no file", path);
+		return -1;
+	}
+	*size = (int64_t)st.st_size;
+	return steal_fd(&fd);
+}
+
+static bool
+run(struct context *ctx, struct fault *f)
+{
+	const char *stage = ctx->argv[1];
+	auto_state struct state state = STATE_INIT;
+	auto_record struct record r = RECORD_INIT;
+	auto_settings struct settings st = SETTINGS_INIT;
+	auto_free char *known_hosts = NULL;
+	struct ssh_target t = { .settings = &st, .alias = ctx->job.key };
+	struct remote_result result;
+	auto_fd int fd = -1;
+	int64_t size;
+
+	if (code_file() != NULL && unlink(code_file()) != 0 && errno != ENOENT)
+		return fault_errno(f, FAULT_LOCAL, "cannot remove the last script's exit code '%s'", code_file());
+	if (!ctx->job.known)
+		return fault_set(f, FAULT_LOCAL, "%s is not run: JOB_RESPONSE_FILE is empty", stage);
+	if ((fd = open_script(ctx->argv[0], &size, f)) < 0)
+		return false;
+	if (!state_open(&state, ctx->settings.state_dir, ctx->job.key, false, f) || !record_read(&r, &state, f) ||
+	    !check_record(&r, stage, f) || !settings_from_json(&st, r.resolved, f))
+		return false;
+	known_hosts = xasprintf("%s/known_hosts", state.job);
+	t.known_hosts = known_hosts;
+	t.address = r.address;
+	if (!run_script(&t, fd, size, &result, f))
+		return false;
+	if (sig_stopped() && result.end == REMOTE_UNREACHED)
+		result.end = REMOTE_STOPPED;
+	if (result.end == REMOTE_LOST || result.end == REMOTE_UNREACHED)
+		return lost(&st, &state, &r, &result, stage, f);
+	return judge(&result, stage, f);
+}
+
+const struct cmd cmd_run = {
+	.name = "run",
+	.args = "SCRIPT STAGE",
+	.help = "stage: run SCRIPT in the job's server",
+	.min_args = 2,
+	.max_args = -1,
+	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,
+	.run = run,
+};

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/* fault.c - the error value; see fault.h. */
+#include "fault.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "text.h"
+
+/* Format into f->text behind the prefix that is there already, then make it one printable line. */
+static void
+fill(struct fault *f, const char *fmt, va_list ap)
+{
+	char raw[sizeof(f->text)];
+
+	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* cut on purpose: text is bounded */
+	text_one_line(f->text, sizeof(f->text), raw);
+}
+
+bool
+fault_set(struct fault *f, enum fault_class class, const char *fmt, ...)
+{
+	va_list ap;
+
+	fault_clear(f);
+	f->class = class;
+	va_start(ap, fmt);
+	fill(f, fmt, ap);
+	va_end(ap);
+	return false;
+}
+
+bool
+fault_errno(struct fault *f, enum fault_class class, const char *fmt, ...)
+{
+	int saved = errno;
+	size_t used;
+	va_list ap;
+
+	fault_clear(f);
+	f->class = class;
+	va_start(ap, fmt);
+	fill(f, fmt, ap);
+	va_end(ap);
+	used = strlen(f->text);
+	(void)snprintf(f->text + used, sizeof(f->text) - used, ": %s", strerror(saved));
+	errno = saved;
+	return false;
+}
+
+bool
+fault_wrap(struct fault *f, const char *fmt, ...)
+{
+	char old[sizeof(f->text)];
+	size_t used;
+	va_list ap;
+
+	(void)strlcpy(old, f->text, sizeof(old)); /* same size: never cut */
+	va_start(ap, fmt);
+	fill(f, fmt, ap);
+	va_end(ap);
+	used = strlen(f->text);
+	(void)snprintf(f->text + used, sizeof(f->text) - used, ": %s", old);
+	return false;
+}
+
+bool
+fault_hint(struct fault *f, const char *fmt, ...)
+{
+	char raw[sizeof(f->hint)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* cut on purpose */
+	va_end(ap);
+	text_one_line(f->hint, sizeof(f->hint), raw);
+	return false;
+}
+
+void
+fault_clear(struct fault *f)
+{
+	f->class = FAULT_NONE;
+	f->said = false;
+	f->text[0] = '\0';
+	f->hint[0] = '\0';
+}
+
+int
+fault_exit_code(const struct fault *f, bool in_stage)
+{
+	switch (f->class) {
+	case FAULT_NONE:
+		return 0;
+	case FAULT_WISH:
+	case FAULT_BUILD:
+		return 1;
+	case FAULT_USAGE:
+		return in_stage ? 2 : EX_USAGE;
+	case FAULT_SETTING:
+	case FAULT_LOCAL:
+	case FAULT_TRANSIENT:
+	case FAULT_BUSY:
+	case FAULT_CLOUD:
+	case FAULT_MISSING:
+	case FAULT_SSH:
+	case FAULT_STOPPED:
+		break;
+	}
+	return 2;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* jobserver.c - the servers of one job in the cloud; see jobserver.h. */
+#include "jobserver.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "xalloc.h"
+
+#define LOOK_EVERY_MS 300  /* while a deletion is under way */
+#define LOOK_LATER_MS 1000 /* for a server that may still appear */
+
+/* The name only narrowed the list: what is ours, the properties say. */
+static bool
+is_ours(const struct os_server *s, const struct jobserver *j)
+{
+	return strcmp(s->owner, j->owner) == 0 && strcmp(s->job, j->key) == 0 &&
+	    (j->try == NULL || strcmp(s->try, j->try) == 0);
+}
+
+bool
+jobserver_find(struct os_client *c, const struct jobserver *j, struct limit limit, struct os_servers *list,
+    struct fault *f)
+{
+	auto_free char *regex = xasprintf("-job-%" PRId64 "$", j->job_id);
+	auto_servers struct os_servers all = OS_SERVERS_INIT;
+
+	if (!os_server_list(c, regex, limit, &all, f))
+		return false;
+	os_servers_free(list);
+	list->v = xcalloc(all.len + 1, sizeof(*list->v));
+	for (size_t i = 0; i < all.len; i++) {
+		struct os_server *s = &all.v[i];
+
+		if (!is_ours(s, j) || strcmp(s->status, "DELETED") == 0)
+			continue;
+		list->v[list->len++] = *s;
+		*s = (struct os_server)OS_SERVER_INIT;
+	}
+	return true;
+}
+
+static bool
+is_deleting(const struct os_server *s)
+{
+	return strcmp(s->task, "deleting") == 0;
+}
+
+/* Ask for the deletion of each that is not at it yet; each server once, and again after a transient fault. */
+static void
+delete_all(struct os_client *c, const struct os_servers *list, struct strv *asked, struct limit limit, struct fault *f)
+{
+	for (size_t i = 0; i < list->len && !limit_over(limit); i++) {
+		const struct os_server *s = &list->v[i];
+
+		if (is_deleting(s) || strv_has(asked, s->id))
+			continue;
+		if (os_server_delete(c, s->id, limit, f)) {
+			log_debug("deletion of server %s ('%s', %s) accepted", s->id, s->name, s->status);
+			strv_add(asked, s->id);
+		} else {
+			log_debug("%s", f->text);
+		}
+	}
+}
+
+/* What is left when no time is. */
+static enum jobserver_left
+judge(const struct os_servers *list, const struct strv *asked, struct fault *f)
+{
+	for (size_t i = 0; i < list->len; i++) {
+		const struct os_server *s = &list->v[i];
+		bool accepted = is_deleting(s) || strv_has(asked, s->id);
+
+		if (accepted && strcmp(s->status, "ERROR") != 0)
+			continue;
+		if (accepted || f->class == FAULT_NONE)
+			(void)fault_set(f, FAULT_CLOUD, "server %s ('%s') is in %s and resists its deletion", s->id, s->name,
+			    s->status);
+		return LEFT_RESISTING;
+	}
+	return LEFT_DELETING;
+}
+
+enum jobserver_left
+jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms, int64_t until_unix,
+    struct limit limit, struct fault *f)
+{
+	auto_servers struct os_servers list = OS_SERVERS_INIT;
+	auto_strv struct strv asked = STRV_INIT;
+	struct limit wait = limit;
+
+	for (bool first = true;; first = false) {
+		struct fault deletion = { .class = FAULT_NONE };
+		size_t before = asked.len;
+
+		if (!jobserver_find(c, j, limit, &list, f))
+			return LEFT_RESISTING;
+		if (list.len == 0 && clock_unix() >= until_unix)
+			return LEFT_NOTHING;
+		delete_all(c, &list, &asked, limit, &deletion);
+		if (first || asked.len > before)
+			wait = limit_min(limit, wait_ms);
+		if (limit_over(list.len == 0 || deletion.class == FAULT_TRANSIENT ? limit : wait) ||
+		    !limit_sleep(limit, list.len == 0 ? LOOK_LATER_MS : LOOK_EVERY_MS)) {
+			*f = deletion;
+			return list.len == 0 ? LEFT_NOTHING : judge(&list, &asked, f);
+		}
+	}
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * openstack.h - typed calls to the cloud; openstack.c is the only file that
+ * spells `openstack` arguments and knows its JSON (openstack-cli.md §3, §6).
+ *
+ * Every call is bounded by its limit and, within it, by OS_CALL_MS. Calls
+ * that change nothing, and delete, are repeated with jitter while the fault is
+ * transient and the limit allows; create never is.
+ */
+#ifndef NOVAJOB_OPENSTACK_H
+#define NOVAJOB_OPENSTACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fault.h"
+#include "os_client.h"
+#include "sig.h"
+#include "strv.h"
+
+#define OS_CALL_MS 60000 /* one call: start 1.3 to 4 s on an idle host, a busy one takes several times that */
+
+struct os_server {
+	char *id;
+	char *name;
+	char *status;           /* BUILD, ACTIVE, ERROR, SHUTOFF … */
+	char *task;             /* task state: "deleting" …; "" when none */
+	char *fault;            /* what nova says of an ERROR; "" when none, or not asked for */
+	char *owner, *job, *try; /* the properties novajob:…; "" when not set */
+	int64_t expires;        /* the property novajob:expires, UNIX time; 0 when not set */
+	struct strv addresses;  /* all, IPv4 before IPv6 */
+};
+
+struct os_servers {
+	struct os_server *v; /* owned */
+	size_t len;
+};
+
+#define OS_SERVER_INIT { .id = NULL, .addresses = STRV_INIT }
+#define OS_SERVERS_INIT { .v = NULL, .len = 0 }
+#define auto_server __attribute__((cleanup(os_server_free)))
+#define auto_servers __attribute__((cleanup(os_servers_free)))
+
+/* What to create; all borrowed, NULL = leave out (but for name, image, flavor). */
+struct os_wish {
+	const char *name, *image, *flavor, *network, *security_group, *key_pair;
+	const char *owner, *job, *project, *try, *host; /* become properties novajob:… */
+	int64_t expires;
+};
+
+/*
+ * The image to boot, for a name or an id: *id becomes the newest active one of that name (the caller's), *others how
+ * many more of the name there are. FAULT_MISSING when there is none.
+ */
+bool os_image_find(struct os_client *c, const char *image, struct limit limit, char **id, size_t *others,
+    struct fault *f) ATTR_MUST_USE;
+
+/*
+ * Create a server; *id is the caller's. On failure *unknown tells whether the server may exist all the same: look for
+ * it by os_server_list. FAULT_MISSING: a name of the wish is unknown.
+ */
+bool os_server_create(struct os_client *c, const struct os_wish *w, struct limit limit, char **id, bool *unknown,
+    struct fault *f) ATTR_MUST_USE;
+
+/*
+ * Servers whose name matches a regular expression (not anchored; only characters the client's shell takes), foreign
+ * ones included. Complete for up to one API page (openstack-cli.md §3): enough for the servers of one job.
+ */
+bool os_server_list(struct os_client *c, const char *name_regex, struct limit limit, struct os_servers *list,
+    struct fault *f) ATTR_MUST_USE;
+
+/* One server with its fault. FAULT_TRANSIENT when it is not found: only a list proves absence. */
+bool os_server_show(struct os_client *c, const char *id, struct limit limit, struct os_server *s, struct fault *f)
+    ATTR_MUST_USE;
+
+/* Ask for a server's deletion. True: accepted, or nothing was said against it; the list tells when it is gone. */
+bool os_server_delete(struct os_client *c, const char *id, struct limit limit, struct fault *f) ATTR_MUST_USE;
+
+/* The last lines of a server's console, as they are (untrusted); the caller's. */
+bool os_console(struct os_client *c, const char *id, int lines, struct limit limit, char **text, struct fault *f)
+    ATTR_MUST_USE;
+
+void os_server_free(struct os_server *s);
+void os_servers_free(struct os_servers *list);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * os_client.h - running the openstack command: as a session (one process, a
+ * command per line, each answer closed by a marker command) or, where a word
+ * has characters a line must not hold, or the session does not work, one
+ * process per call (openstack-cli.md §2). What the commands are is openstack.c's.
+ */
+#ifndef NOVAJOB_OS_CLIENT_H
+#define NOVAJOB_OS_CLIENT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "buf.h"
+#include "fault.h"
+#include "proc.h"
+#include "sig.h"
+#include "strv.h"
+
+struct os_client {
+	const char *program;    /* borrowed */
+	bool session_wanted;    /* the setting; cleared when the session turned out not to work */
+	bool marker_seen;       /* this client's session has answered once */
+	struct proc session;
+	struct strv env;        /* the child's whole environment */
+	char version[32];       /* of python-openstackclient, from the marker; "" until known */
+	int starts;             /* processes started so far */
+};
+
+enum os_expect {
+	OS_JSON,    /* one JSON document on stdout */
+	OS_NOTHING, /* no answer when it worked */
+	OS_TEXT,    /* plain text from outside: never in a session, where it could fake the marker */
+};
+
+struct os_answer {
+	json_t *json;        /* OS_JSON: owned */
+	struct buf text;     /* OS_TEXT: owned */
+	bool unknown;        /* it failed in a way that leaves open whether the cloud did it */
+};
+
+#define OS_ANSWER_INIT { .json = NULL, .text = BUF_INIT, .unknown = false }
+#define auto_answer __attribute__((cleanup(os_answer_free)))
+
+/* Set up; starts nothing. program is borrowed. */
+void os_client_init(struct os_client *c, const char *program, bool session);
+
+/* End the session's process; the next call starts another. */
+void os_client_rest(struct os_client *c);
+
+/* End the session, free all. */
+void os_client_end(struct os_client *c);
+
+/*
+ * Do one command: words without the program's name. `what` says it for people ("create server x"). once: must not be
+ * sent a second time when its outcome is unknown (create). Every call is bounded by limit.
+ * On failure f is classified (os_fault.h); a->unknown tells whether it may have worked all the same.
+ */
+bool os_client_call(struct os_client *c, const struct strv *words, enum os_expect expect, bool once, const char *what,
+    struct limit limit, struct os_answer *a, struct fault *f) ATTR_MUST_USE;
+
+void os_answer_free(struct os_answer *a);
+
+#endif

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/* proc.c - child processes; see proc.h. */
+#include "proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "xalloc.h"
+
+#define DRAIN_MS 1000 /* output of a child that has ended: wait so long for a grandchild to let go */
+
+/* What a child that cannot exec tells through its error pipe. */
+struct exec_error {
+	char step[24];
+	int error;
+};
+
+/* The path of a program: itself when it has a slash, else looked up in our PATH. The caller's; NULL = not found. */
+static char *
+resolve(const char *name)
+{
+	const char *path = getenv("PATH");
+
+	if (strchr(name, '/') != NULL)
+		return xstrdup(name);
+	if (path == NULL)
+		path = "/usr/local/bin:/usr/bin:/bin";
+	while (*path != '\0') {
+		size_t n = strcspn(path, ":");
+		struct stat st;
+
+		if (n > 0 && path[0] == '/') { /* never from the current directory: it is the job's */
+			auto_free char *full = xasprintf("%.*s/%s", (int)n, path, name);
+
+			if (stat(full, &st) == 0 && S_ISREG(st.st_mode) && access(full, X_OK) == 0)
+				return steal_ptr(&full);
+		}
+		path += n + (path[n] == ':');
+	}
+	return NULL;
+}
+
+static _Noreturn void
+child_fail(int error_fd, const char *step)
+{
+	struct exec_error e = { .error = errno };
+
+	(void)strlcpy(e.step, step, sizeof(e.step));  /* short literals */
+	(void)!write(error_fd, &e, sizeof(e)); /* nobody left to tell if this fails */
+	_exit(127);
+}
+
+/* After fork, in the child: async-signal-safe calls only. Descriptors: fds[0..2] become stdio. */
+static _Noreturn void
+child(const char *path, char *const *argv, char *const *envp, const int fds[3], int error_fd, pid_t parent)
+{
+	sigset_t none;
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
+
+	if (setpgid(0, 0) != 0)
+		child_fail(error_fd, "setpgid");
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+		child_fail(error_fd, "prctl");
+	if (getppid() != parent)
+		_exit(127); /* the parent died before the prctl: nobody would end us */
+	for (int i = 0; i < 3; i++)
+		if (dup2(fds[i], i) < 0)
+			child_fail(error_fd, "dup2");
+	for (int s = 1; s < NSIG; s++)
+		(void)sigaction(s, &dfl, NULL); /* KILL, STOP and libc's own say no */
+	(void)sigemptyset(&none);
+	if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)
+		child_fail(error_fd, "sigprocmask");
+	if (chdir("/") != 0) /* clouds.yaml of the current directory would be obeyed (openstack-cli.md §7) */
+		child_fail(error_fd, "chdir");
+	(void)execve(path, argv, envp);
+	child_fail(error_fd, "exec");
+}
+
+/* Descriptors above 2 for both ends: stdio may be closed in us, and dup2 onto itself would keep O_CLOEXEC. */
+static bool
+make_pipe(int ends[2])
+{
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return false;
+	for (int i = 0; i < 2; i++) {
+		if (ends[i] > 2)
+			continue;
+		int up = fcntl(ends[i], F_DUPFD_CLOEXEC, 3);
+
+		(void)close(ends[i]); /* only a duplicate */
+		ends[i] = up;
+	}
+	return ends[0] >= 0 && ends[1] >= 0;
+}
+
+/* Open what the child gets as stdio number i; our end goes to *ours. */
+static int
+open_io(enum proc_io how, int i, int *ours)
+{
+	int ends[2] = { -1, -1 };
+	int mine = i == 0 ? 1 : 0;
+
+	if (how == PROC_NULL)
+		return open("/dev/null", (i == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+	if (!make_pipe(ends))
+		return -1;
+	if (fcntl(ends[mine], F_SETFL, O_NONBLOCK) != 0)
+		return -1;
+	*ours = ends[mine];
+	return ends[1 - mine];
+}
+
+static void
+close_ends(struct proc *p)
+{
+	cleanup_fd(&p->in_fd);
+	cleanup_fd(&p->out_fd);
+	cleanup_fd(&p->err_fd);
+	cleanup_fd(&p->pidfd);
+	p->in_fd = p->out_fd = p->err_fd = p->pidfd = -1;
+}
+
+/* Wait for the child's exec: EOF on the error pipe is success. */
+static bool
+exec_worked(struct proc *p, int error_fd, const char *program, struct fault *f)
+{
+	struct exec_error e;
+	ssize_t n;
+
+	do
+		n = read(error_fd, &e, sizeof(e));
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return true;
+	(void)waitpid(p->pid, NULL, 0); /* it has left, or is leaving */
+	p->pid = 0;
+	errno = n == (ssize_t)sizeof(e) ? e.error : EIO;
+	e.step[sizeof(e.step) - 1] = '\0';
+	if (n == (ssize_t)sizeof(e) && strcmp(e.step, "exec") == 0)
+		return fault_errno(f, errno == ENOENT || errno == EACCES || errno == ENOEXEC || errno == ENOTDIR ?
+		    FAULT_SETTING : FAULT_LOCAL, "cannot run '%s'", program);
+	return fault_errno(f, FAULT_LOCAL, "cannot start '%s' (%s)", program, n > 0 ? e.step : "pipe");
+}
+
+/* fork and everything after it; fds are the child's ends, closed by the caller. */
+static bool
+launch(struct proc *p, const struct proc_spec *spec, const char *path, const int fds[3], struct fault *f)
+{
+	extern char **environ;
+	char *const *envp = spec->env == NULL ? environ : spec->env->v;
+	char *const no_env[] = { NULL };
+	int error_pipe[2];
+	pid_t parent = getpid();
+	bool ok;
+
+	if (!make_pipe(error_pipe))
+		return fault_errno(f, FAULT_LOCAL, "cannot make a pipe for '%s'", path);
+	p->pid = fork();
+	if (p->pid < 0) {
+		p->pid = 0;
+		(void)fault_errno(f, FAULT_LOCAL, "cannot start a process for '%s'", path);
+		(void)close(error_pipe[0]); /* nothing in them */
+		(void)close(error_pipe[1]);
+		return false;
+	}
+	if (p->pid == 0)
+		child(path, spec->argv->v, envp == NULL ? no_env : envp, fds, error_pipe[1], parent);
+	(void)setpgid(p->pid, p->pid); /* either side may be first; after its exec EACCES says it was */
+	(void)close(error_pipe[1]);
+	ok = exec_worked(p, error_pipe[0], path, f);
+	(void)close(error_pipe[0]);
+	if (!ok)
+		return false;
+	p->pidfd = pidfd_open(p->pid, 0);
+	if (p->pidfd >= 0)
+		return true;
+	(void)fault_errno(f, FAULT_LOCAL, "cannot open a pidfd for '%s'", path);
+	(void)kill(-p->pid, SIGKILL);
+	(void)waitpid(p->pid, NULL, 0);
+	p->pid = 0;
+	return false;
+}
+
+bool
+proc_start(struct proc *p, const struct proc_spec *spec, struct fault *f)
+{
+	const char *program = spec->argv->v[0];
+	const char *slash = strrchr(program, '/');
+	auto_free char *path = resolve(program);
+	int fds[3] = { -1, -1, -1 };
+	bool ok = false;
+
+	*p = (struct proc)PROC_INIT;
+	(void)strlcpy(p->name, slash == NULL ? program : slash + 1, sizeof(p->name)); /* cut: for messages only */
+	if (path == NULL)
+		return fault_set(f, FAULT_SETTING, "cannot run '%s': not found in PATH", program);
+	if (log_verbosity() > 1) {
+		auto_free char *line = strv_quoted(spec->argv);
+
+		log_debug("run: %s", line);
+	}
+	fds[0] = spec->in == PROC_FD ? fcntl(spec->in_fd, F_DUPFD_CLOEXEC, 3) : open_io(spec->in, 0, &p->in_fd);
+	fds[1] = open_io(spec->out, 1, &p->out_fd);
+	fds[2] = open_io(spec->err, 2, &p->err_fd);
+	if (fds[0] < 0 || fds[1] < 0 || fds[2] < 0)
+		(void)fault_errno(f, FAULT_LOCAL, "cannot make the pipes for '%s'", path);
+	else
+		ok = launch(p, spec, path, fds, f);
+	for (int i = 0; i < 3; i++)
+		cleanup_fd(&fds[i]);
+	if (!ok)
+		close_ends(p);
+	return ok;
+}
+
+bool
+proc_reap(struct proc *p, struct proc_result *r)
+{
+	struct pollfd ended = { .fd = p->pidfd, .events = POLLIN };
+	siginfo_t info = { .si_pid = 0 };
+
+	if (p->pid == 0 || poll(&ended, 1, 0) <= 0)
+		return false;
+	(void)kill(-p->pid, SIGKILL); /* the zombie still holds the number: only its own group can be hit */
+	if (waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED) != 0)
+		return false;
+	p->pid = 0;
+	(void)close(p->pidfd); /* a pidfd holds nothing that could be lost */
+	p->pidfd = -1;
+	r->kind = info.si_code == CLD_EXITED ? PROC_EXITED : PROC_SIGNALED;
+	r->code = info.si_status;
+	return true;
+}
+
+void
+proc_close_in(struct proc *p)
+{
+	cleanup_fd(&p->in_fd);
+	p->in_fd = -1;
+}
+
+/* Wait for the child's end without heeding a stop: this is how stopping is done. */
+static bool
+wait_end(struct proc *p, int64_t ms, struct proc_result *r)
+{
+	int64_t until = clock_ms() + ms;
+
+	for (;;) {
+		int64_t left = until - clock_ms();
+		struct pollfd fd = { .fd = p->pidfd, .events = POLLIN };
+
+		if (proc_reap(p, r))
+			return true;
+		if (left <= 0)
+			return false;
+		(void)sig_poll(&fd, 1, left); /* proc_reap looks itself */
+	}
+}
+
+struct proc_result
+proc_end(struct proc *p, int64_t grace_ms)
+{
+	struct proc_result r = { .kind = PROC_EXITED, .code = 0 };
+
+	proc_close_in(p);
+	if (p->pid != 0 && !proc_reap(p, &r)) {
+		if (grace_ms > 0) {
+			(void)kill(-p->pid, SIGTERM);
+			(void)kill(-p->pid, SIGCONT); /* a stopped child would not hear it */
+		}
+		if (!wait_end(p, grace_ms, &r)) {
+			(void)kill(-p->pid, SIGKILL);
+			if (!wait_end(p, 5000, &r)) /* stuck in the kernel (a dead disk): leave it, it dies with us */
+				p->pid = 0;
+		}
+	}
+	close_ends(p);
+	return r;
+}
+
+void
+proc_feed(struct proc *p, struct buf *b)
+{
+	ssize_t n;
+
+	if (p->in_fd < 0 || b->len == 0)
+		return;
+	n = write(p->in_fd, b->data, b->len);
+	if (n > 0)
+		buf_drop(b, (size_t)n);
+	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+		proc_close_in(p); /* EPIPE: it has left, its exit status tells why */
+}
+
+void
+proc_read(int *fd, struct buf *b, size_t cap_bytes)
+{
+	char scratch[65536];
+	ssize_t n;
+
+	if (*fd < 0)
+		return;
+	n = read(*fd, scratch, sizeof(scratch));
+	if (n > 0) {
+		size_t room = b->len < cap_bytes ? cap_bytes - b->len : 0;
+
+		buf_add(b, scratch, (size_t)n < room ? (size_t)n : room);
+		return;
+	}
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	(void)close(*fd); /* EOF: only read from */
+	*fd = -1;
+}
+
+/* One turn of proc_run's wait: feed, read, for at most ms. */
+static void
+turn(struct proc *p, struct buf *input, size_t cap_bytes, struct buf *out, struct buf *err, int64_t ms)
+{
+	struct pollfd fds[4] = {
+		{ .fd = p->pidfd, .events = POLLIN },
+		{ .fd = p->out_fd, .events = POLLIN },
+		{ .fd = p->err_fd, .events = POLLIN },
+		{ .fd = p->in_fd, .events = POLLOUT },
+	};
+
+	if (input->len == 0)
+		proc_close_in(p);
+	fds[3].fd = p->in_fd;
+	if (sig_poll(fds, 4, ms) == 0)
+		return;
+	if (fds[1].revents != 0)
+		proc_read(&p->out_fd, out, cap_bytes);
+	if (fds[2].revents != 0)
+		proc_read(&p->err_fd, err, cap_bytes);
+	if (fds[3].revents != 0)
+		proc_feed(p, input);
+}
+
+bool
+proc_run(const struct proc_spec *spec, const char *input, size_t cap_bytes, struct limit limit, struct buf *out,
+    struct buf *err, struct proc_result *r, struct fault *f)
+{
+	struct proc p = PROC_INIT;
+	auto_buf struct buf in = BUF_INIT;
+	int64_t started = clock_ms();
+	int64_t drain_until;
+	char span[32];
+
+	if (!proc_start(&p, spec, f))
+		return false;
+	if (input != NULL)
+		buf_puts(&in, input);
+	while (!proc_reap(&p, r)) {
+		if (limit_over(limit)) {
+			(void)proc_end(&p, 2000); /* how it ended does not matter: it was late */
+			return limit_fault(f, FAULT_TRANSIENT, "no answer from '%s' within %s", p.name,
+			    clock_span(span, sizeof(span), clock_ms() - started));
+		}
+		turn(&p, &in, cap_bytes, out, err, limit_left_ms(limit));
+	}
+	drain_until = clock_ms() + DRAIN_MS;
+	buf_clear(&in);
+	while ((p.out_fd >= 0 || p.err_fd >= 0) && clock_ms() < drain_until)
+		turn(&p, &in, cap_bytes, out, err, drain_until - clock_ms());
+	close_ends(&p);
+	return true;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/* record.c - what a job's stages leave for each other; see record.h. */
+#include "record.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "json.h"
+#include "log.h"
+#include "xalloc.h"
+
+#define RECORD_VERSION  1
+#define RECORD_MAX      ((off_t)1024 * 1024) /* bytes; a record has a few KiB */
+#define LOCK_WAIT_MS    10000
+
+static const char *const phases[] = {
+	[PHASE_NONE] = "none",         [PHASE_CREATING] = "creating", [PHASE_READY] = "ready",
+	[PHASE_DELETING] = "deleting", [PHASE_DELETED] = "deleted",   [PHASE_LOST] = "lost",
+};
+
+const char *
+phase_name(enum phase p)
+{
+	return phases[p];
+}
+
+void
+record_new_try(char try[TRY_SIZE])
+{
+	(void)snprintf(try, TRY_SIZE, "%08x%08x", arc4random(), arc4random());
+}
+
+/* Is this a directory of our own that nobody else can write to? */
+static bool
+check_dir(const char *path, bool *missing, struct fault *f)
+{
+	struct stat st;
+
+	*missing = false;
+	if (lstat(path, &st) != 0) {
+		*missing = errno == ENOENT;
+		return *missing ? true : fault_errno(f, FAULT_SETTING, "state-dir: cannot look at '%s'", path);
+	}
+	if (!S_ISDIR(st.st_mode))
+		return fault_set(f, FAULT_SETTING, "state-dir: '%s' is no directory (links are not followed)", path);
+	if (st.st_uid != geteuid())
+		return fault_set(f, FAULT_SETTING, "state-dir: '%s' belongs to user id %u, not to %u who runs novajob", path,
+		    st.st_uid, geteuid());
+	if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+		return fault_set(f, FAULT_SETTING, "state-dir: '%s' is writable by others (mode %04o): chmod 0700 it", path,
+		    st.st_mode & 07777);
+	return true;
+}
+
+/* check_dir, made if missing; parents are made too, but are the operator's to protect. */
+static bool
+own_dir(const char *path, bool make, bool *missing, struct fault *f)
+{
+	if (!check_dir(path, missing, f))
+		return false;
+	if (!*missing || !make)
+		return true;
+	for (const char *at = strchr(path + 1, '/'); at != NULL; at = strchr(at + 1, '/')) {
+		auto_free char *parent = xstrndup(path, (size_t)(at - path));
+
+		if (mkdir(parent, 0700) != 0 && errno != EEXIST)
+			return fault_errno(f, FAULT_SETTING, "state-dir: cannot make '%s'", parent);
+	}
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		return fault_errno(f, FAULT_SETTING, "state-dir: cannot make '%s'", path);
+	return check_dir(path, missing, f);
+}
+
+bool
+state_open(struct state *s, const char *dir, const char *key, bool make, struct fault *f)
+{
+	auto_free char *jobs = xasprintf("%s/jobs", dir);
+	bool missing;
+
+	s->dir = xstrdup(dir);
+	s->job = xasprintf("%s/%s", jobs, key);
+	if (!own_dir(dir, make, &missing, f))
+		return false;
+	if (missing)
+		return true;
+	if (!own_dir(jobs, make, &missing, f))
+		return false;
+	return missing || own_dir(s->job, make, &missing, f);
+}
+
+void
+state_free(struct state *s)
+{
+	free(s->dir);
+	free(s->job);
+	*s = (struct state)STATE_INIT;
+}
+
+int
+state_lock(const struct state *s, struct fault *f)
+{
+	auto_free char *path = xasprintf("%s/lock", s->dir);
+	struct limit limit = limit_in(LOCK_WAIT_MS, STOP_IGNORED);
+	auto_fd int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0) {
+		(void)fault_errno(f, FAULT_LOCAL, "cannot open the lock '%s'", path);
+		return -1;
+	}
+	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR) {
+			(void)fault_errno(f, FAULT_LOCAL, "cannot lock '%s'", path);
+			return -1;
+		}
+		if (!limit_sleep(limit, 5)) {
+			(void)fault_set(f, FAULT_LOCAL, "cannot lock '%s': another novajob holds it for more than 10 s", path);
+			return -1;
+		}
+	}
+	return steal_fd(&fd);
+}
+
+/* The whole file as JSON; NULL without a fault (class NONE) when there is none. */
+static json_t *
+read_file(const char *path, struct fault *f)
+{
+	auto_fd int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	auto_buf struct buf b = BUF_INIT;
+	struct stat st;
+
+	fault_clear(f);
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return NULL;
+	if (fd < 0 || fstat(fd, &st) != 0) {
+		(void)fault_errno(f, FAULT_LOCAL, "cannot open the record '%s'", path);
+		return NULL;
+	}
+	if (!S_ISREG(st.st_mode) || st.st_size > RECORD_MAX || st.st_uid != geteuid()) {
+		(void)fault_set(f, FAULT_LOCAL, "the record '%s' is no file of ours, or too large", path);
+		return NULL;
+	}
+	for (;;) {
+		ssize_t n = read(fd, buf_room(&b, 16384), 16384);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			(void)fault_errno(f, FAULT_LOCAL, "cannot read the record '%s'", path);
+			return NULL;
+		}
+		if (n == 0)
+			return json_read(buf_str(&b), b.len, path, f);
+		b.len += (size_t)n;
+	}
+}
+
+/* A copy of the string at key, NULL when there is none. */
+static char *
+copy_str(const json_t *o, const char *key)
+{
+	const char *s = json_str(o, key);
+
+	return s[0] == '\0' ? NULL : xstrdup(s);
+}
+
+/* Everything of the record that later reaches an argv or a path is checked here. */
+static bool
+parse(struct record *r, const json_t *o, struct fault *f)
+{
+	const char *phase = json_str(o, "phase");
+	const json_t *addresses = json_object_get(o, "addresses");
+	const json_t *a;
+	size_t i;
+
+	if (json_int(o, "version", 0) != RECORD_VERSION)
+		return fault_set(f, FAULT_LOCAL, "the record is of another version");
+	for (i = PHASE_CREATING; i < ARRAY_LEN(phases) && strcmp(phases[i], phase) != 0; i++)
+		;
+	if (i == ARRAY_LEN(phases) || strlen(json_str(o, "try")) >= TRY_SIZE)
+		return fault_set(f, FAULT_LOCAL, "the record makes no sense (phase '%s')", phase);
+	r->phase = (enum phase)i;
+	(void)strlcpy(r->try, json_str(o, "try"), sizeof(r->try)); /* length checked above */
+	r->server_id = copy_str(o, "server_id");
+	r->server_name = copy_str(o, "server_name");
+	r->address = copy_str(o, "address");
+	r->lost = copy_str(o, "lost");
+	json_array_foreach(addresses, i, a)
+		if (json_is_string(a))
+			strv_add(&r->addresses, json_string_value(a));
+	r->intent_at = json_int(o, "intent_at", 0);
+	r->expires = json_int(o, "expires", 0);
+	r->create_ms = json_int(o, "create_ms", 0);
+	r->build_ms = json_int(o, "build_ms", 0);
+	r->ssh_ms = json_int(o, "ssh_ms", 0);
+	r->resolved = json_incref(json_object_get(o, "settings"));
+	return true;
+}
+
+bool
+record_read(struct record *r, const struct state *s, struct fault *f)
+{
+	auto_free char *path = xasprintf("%s/record.json", s->job);
+	json_auto_t *o = read_file(path, f);
+
+	record_free(r);
+	if (o == NULL)
+		return f->class == FAULT_NONE;
+	if (parse(r, o, f))
+		return true;
+	record_free(r);
+	(void)fault_hint(f, "remove '%s' when its job is over; the server is found by its properties", path);
+	return fault_wrap(f, "cannot use '%s'", path);
+}
+
+static json_t *
+to_json(const struct record *r)
+{
+	json_t *addresses = json_array();
+	json_t *o = json_pack("{s:i, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "version", RECORD_VERSION, "phase",
+	    phases[r->phase], "try", r->try, "addresses", addresses, "intent_at", (json_int_t)r->intent_at, "expires",
+	    (json_int_t)r->expires, "create_ms", (json_int_t)r->create_ms, "build_ms", (json_int_t)r->build_ms, "ssh_ms",
+	    (json_int_t)r->ssh_ms);
+
+	for (size_t i = 0; i < r->addresses.len; i++)
+		(void)json_array_append_new(addresses, json_string(r->addresses.v[i])); /* out of memory only */
+	json_put(o, "server_id", r->server_id);
+	json_put(o, "server_name", r->server_name);
+	json_put(o, "address", r->address);
+	json_put(o, "lost", r->lost);
+	if (r->resolved != NULL)
+		(void)json_object_set(o, "settings", r->resolved); /* as above */
+	return o;
+}
+
+/* Write all of text to a new file and make it last. */
+static bool
+write_file(const char *path, const char *text)
+{
+	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	size_t left = strlen(text);
+
+	if (fd < 0)
+		return false;
+	while (left > 0) {
+		ssize_t n = write(fd, text, left);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return false;
+		text += n;
+		left -= (size_t)n;
+	}
+	return fsync(fd) == 0 && close(steal_fd(&fd)) == 0;
+}
+
+bool
+record_write(const struct record *r, const struct state *s, struct fault *f)
+{
+	auto_free char *path = xasprintf("%s/record.json", s->job);
+	auto_free char *temp = xasprintf("%s/record.new", s->job); /* one writer: the lock is held */
+	json_auto_t *o = to_json(r);
+	auto_free char *text = json_text(o);
+	auto_fd int dir = -1;
+
+	if (!write_file(temp, text) || rename(temp, path) != 0) {
+		(void)fault_errno(f, FAULT_LOCAL, "cannot write the record '%s'", path);
+		(void)unlink(temp); /* what is half written helps nobody */
+		return false;
+	}
+	dir = open(s->job, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 || fsync(dir) != 0)
+		return fault_errno(f, FAULT_LOCAL, "cannot sync '%s'", s->job);
+	return true;
+}
+
+bool
+record_update(struct record *r, const struct state *s, bool (*change)(struct record *r, void *arg, struct fault *f),
+    void *arg, struct fault *f)
+{
+	auto_fd int lock = state_lock(s, f);
+
+	if (lock < 0)
+		return false;
+	if (!record_read(r, s, f)) /* as if there were none: what it told is found in the cloud */
+		log_debug("%s", f->text);
+	return change(r, arg, f) && record_write(r, s, f);
+}
+
+void
+record_free(struct record *r)
+{
+	free(r->server_id);
+	free(r->server_name);
+	free(r->address);
+	free(r->lost);
+	strv_free(&r->addresses);
+	json_decref(r->resolved);
+	*r = (struct record)RECORD_INIT;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/* remote.c - run one script in the server; see remote.h. */
+#include "remote.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "proc.h"
+#include "relay.h"
+#include "text.h"
+
+#define STATUS_LINE_MAX  ((size_t)16 * 1024) /* of ssh's stderr; longer lines are passed on in parts */
+#define AFTER_STATUS_MS  1000  /* output that still comes after the status, when there is no mark */
+#define AFTER_STOP_MS    2000  /* beyond stop-grace: for the second connection and the last words */
+#define DRAIN_MS         1000
+
+/* What happens to a stage, in this order. */
+enum step {
+	RUNNING,
+	STOPPING, /* the second command is at work */
+	DONE,
+};
+
+struct run {
+	const struct ssh_target *target;
+	struct ssh_stage words;
+	struct relay relay;
+	struct proc ssh;    /* the script's */
+	struct proc stop;   /* the one that ends it */
+	struct buf status;  /* an unfinished line of ssh's stderr */
+	enum step step;
+	bool started, has_status, is_short, no_bash;
+	int64_t pid;        /* of the wrapper in the server, 0 = not known */
+	int64_t code;
+	int64_t until_ms;   /* of what is waited for: the mark, the drain, the stop; -1 = nothing */
+	struct proc_result ssh_end;
+	bool ssh_ended, stop_ended;
+	struct remote_result *result;
+};
+
+static void
+take_line(struct run *run, char *line, size_t len)
+{
+	switch (ssh_said(&run->words, line, run->started ? &run->code : &run->pid)) {
+	case SSH_SAID_START:
+		run->started = true;
+		return;
+	case SSH_SAID_EXIT:
+		run->has_status = run->started;
+		return;
+	case SSH_SAID_SHORT:
+		run->is_short = true;
+		return;
+	case SSH_SAID_NOBASH:
+		run->no_bash = true;
+		return;
+	case SSH_SAID_OTHER:
+		break;
+	}
+	text_one_line(run->result->said, sizeof(run->result->said), line);
+	if (!run->started || run->has_status) /* banners, rc files; after the start only ssh itself speaks here */
+		log_raw(line, len);
+	else
+		log_say("ssh: %s", run->result->said);
+}
+
+/* Take ssh's stderr apart into lines. */
+static void
+read_status(struct run *run)
+{
+	struct buf *b = &run->status;
+	char *newline;
+
+	proc_read(&run->ssh.err_fd, b, SIZE_MAX);
+	while (b->len > 0 && (newline = memchr(b->data, '\n', b->len)) != NULL) {
+		size_t n = (size_t)(newline - b->data) + 1;
+
+		*newline = '\0';
+		take_line(run, b->data, n - 1);
+		buf_drop(b, n);
+	}
+	if (b->len > STATUS_LINE_MAX || (run->ssh.err_fd < 0 && b->len > 0)) {
+		take_line(run, b->data, b->len);
+		buf_clear(b);
+	}
+}
+
+/* Start the second command that ends what the first one started. */
+static void
+start_stop(struct run *run)
+{
+	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
+	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_NULL, .err = PROC_NULL };
+	int64_t grace_ms = run->target->settings->stop_grace;
+	struct fault f;
+
+	run->step = STOPPING;
+	run->until_ms = clock_ms() + grace_ms + AFTER_STOP_MS;
+	if (run->ssh_ended)
+		return;
+	ssh_stop_argv(&argv, run->target, &run->words, run->pid, grace_ms / 1000);
+	ssh_env(&env);
+	if (!proc_start(&run->stop, &spec, &f))
+		log_say("cannot end the script in the server: %s", f.text);
+}
+
+/* Wait for something to happen and take it in. */
+static void
+turn(struct run *run)
+{
+	struct relay *relay = &run->relay;
+	struct pollfd fds[5] = {
+		{ .fd = run->ssh.pidfd, .events = POLLIN },
+		{ .fd = relay_has_room(relay) ? run->ssh.out_fd : -1, .events = POLLIN },
+		{ .fd = run->ssh.err_fd, .events = POLLIN },
+		{ .fd = relay_has_ready(relay) ? relay->out_fd : -1, .events = POLLOUT },
+		{ .fd = run->stop.pidfd, .events = POLLIN },
+	};
+	int64_t wait = relay_due_ms(relay);
+	struct proc_result stop_end;
+
+	if (run->until_ms >= 0) {
+		int64_t left = run->until_ms - clock_ms();
+
+		left = left < 0 ? 0 : left;
+		wait = wait < 0 || left < wait ? left : wait;
+	}
+	(void)sig_poll(fds, ARRAY_LEN(fds), wait); /* revents tell */
+	if (fds[2].revents != 0)
+		read_status(run);
+	if (fds[1].revents != 0)
+		relay_read(relay, &run->ssh.out_fd);
+	if (fds[3].revents != 0)
+		relay_write(relay);
+	relay_tick(relay);
+	if (proc_reap(&run->ssh, &run->ssh_end))
+		run->ssh_ended = true;
+	if (proc_reap(&run->stop, &stop_end))
+		run->stop_ended = stop_end.kind == PROC_EXITED && stop_end.code == 0;
+}
+
+/* Is there anything more to wait for? */
+static bool
+is_over(struct run *run)
+{
+	bool late = run->until_ms >= 0 && clock_ms() >= run->until_ms;
+
+	if (run->step == STOPPING)
+		return late || run->stop.pid == 0;
+	if (run->has_status && relay_at_mark(&run->relay))
+		return true;
+	if (run->ssh.out_fd < 0 && (run->has_status || run->ssh.err_fd < 0))
+		return run->has_status || run->ssh_ended;
+	if ((run->has_status || run->ssh_ended) && run->until_ms < 0)
+		run->until_ms = clock_ms() + (run->has_status ? AFTER_STATUS_MS : DRAIN_MS);
+	return late;
+}
+
+/* Everything out that is still here; a reader that stands still is waited for, unless we are to stop. */
+static void
+flush(struct run *run)
+{
+	bool stopping = run->step == STOPPING;
+	struct limit limit = limit_in(stopping ? 500 : NO_LIMIT_MS, 500);
+
+	if (run->ssh.err_fd >= 0)
+		read_status(run);
+	relay_finish(&run->relay, run->has_status);
+	while (relay_has_ready(&run->relay) && !limit_over(limit)) {
+		struct pollfd fd = { .fd = run->relay.out_fd, .events = POLLOUT };
+
+		if (sig_poll(&fd, 1, limit_left_ms(limit)) > 0)
+			relay_write(&run->relay);
+	}
+}
+
+/* Did ssh fail before there was a connection? Then nothing can have been run. */
+static bool
+unreached(const struct run *run)
+{
+	static const char *const texts[] = { "connect to host", "kex_exchange_identification", "banner exchange",
+		"Not allowed at this time", "Permission denied", "Host key verification failed", "UNPROTECTED PRIVATE KEY" };
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		if (strstr(run->result->said, texts[i]) != NULL)
+			return !run->started;
+	return false;
+}
+
+static enum remote_end
+outcome(const struct run *run)
+{
+	if (run->relay.write_errno != 0)
+		return REMOTE_LOG_BROKEN;
+	if (sig_stopped())
+		return REMOTE_STOPPED;
+	if (run->has_status)
+		return REMOTE_EXITED;
+	if (run->is_short)
+		return REMOTE_SHORT;
+	if (run->no_bash)
+		return REMOTE_NO_BASH;
+	if (!run->started && run->ssh_ended && run->ssh_end.kind == PROC_EXITED && run->ssh_end.code != 255)
+		return REMOTE_REFUSED;
+	return unreached(run) ? REMOTE_UNREACHED : REMOTE_LOST;
+}
+
+bool
+remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struct remote_result *r, struct fault *f)
+{
+	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
+	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_FD, .out = PROC_PIPE, .err = PROC_PIPE,
+		.in_fd = script_fd };
+	struct run run = { .target = t, .ssh = PROC_INIT, .stop = PROC_INIT, .status = BUF_INIT, .until_ms = -1,
+		.result = r };
+	char mark[RELAY_MARK_MAX];
+
+	*r = (struct remote_result){ .end = REMOTE_LOST };
+	ssh_stage_new(&run.words);
+	ssh_end_mark(mark, sizeof(mark), &run.words);
+	ssh_stage_argv(&argv, t, &run.words, script_size);
+	ssh_env(&env);
+	if (lseek(script_fd, 0, SEEK_SET) != 0)
+		return fault_errno(f, FAULT_LOCAL, "cannot rewind the script");
+	if (!proc_start(&run.ssh, &spec, f))
+		return false;
+	relay_init(&run.relay, STDOUT_FILENO, mark);
+	while (!is_over(&run)) {
+		turn(&run);
+		if (run.step == RUNNING && (sig_stopped() || run.relay.write_errno != 0))
+			start_stop(&run);
+	}
+	flush(&run);
+	r->end = outcome(&run);
+	r->code = (int)run.code;
+	r->confirmed = run.stop_ended || run.ssh_ended || run.has_status;
+	errno = run.relay.write_errno;
+	if (errno != 0)
+		log_say("cannot write the job log: %s", strerror(errno));
+	(void)proc_end(&run.stop, 0);
+	(void)proc_end(&run.ssh, run.has_status ? 200 : 0); /* its work is done or nobody's any more */
+	relay_free(&run.relay);
+	buf_free(&run.status);
+	return true;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * remote.h - run one script in the server: feed it, relay its output, learn
+ * its exit status, end it when told to stop.
+ */
+#ifndef NOVAJOB_REMOTE_H
+#define NOVAJOB_REMOTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fault.h"
+#include "ssh.h"
+
+enum remote_end {
+	REMOTE_EXITED,     /* code: the script's status, 128 + signal when its shell was killed */
+	REMOTE_LOST,       /* the connection, or the server, went away */
+	REMOTE_UNREACHED,  /* no connection came to be: nothing was run */
+	REMOTE_REFUSED,    /* the account's shell does not run commands */
+	REMOTE_SHORT,      /* the script did not arrive whole: nothing was run */
+	REMOTE_NO_BASH,
+	REMOTE_STOPPED,    /* we were told to stop; the script's processes are ended, or confirmed is false */
+	REMOTE_LOG_BROKEN, /* our stdout cannot be written to; ended as for a stop */
+};
+
+struct remote_result {
+	enum remote_end end;
+	int code;
+	bool confirmed;   /* REMOTE_STOPPED, _LOG_BROKEN: the server has confirmed the end */
+	char said[300];   /* the last thing ssh said, one safe line; "" = nothing */
+};
+
+/*
+ * Run the script (an open regular file, read from its start; borrowed) on the target, its output to our stdout.
+ * False with a fault only when ssh cannot be started; everything else is told by *r.
+ */
+bool remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struct remote_result *r,
+    struct fault *f) ATTR_MUST_USE;
+
+#endif

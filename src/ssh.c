@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/* ssh.c - ssh's arguments and what is run in the server; see ssh.h. */
+#include "ssh.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "xalloc.h"
+
+/*
+ * What runs in the server. The texts go through the account's login shell, whatever that is: within single quotes, so
+ * without ' \ ! and newline, all of bash, dash, busybox, fish and tcsh pass them on as they are. They use nothing that
+ * busybox lacks. Words of ours follow as arguments: hex digits and numbers only.
+ */
+
+/*
+ * The stage's wrapper: $1 nonce, $2 tag, $3 bytes of script. fd 3 is ssh's stderr, which the script never gets. The
+ * script is spooled to an unlinked file first: a script cut off by a lost connection is not run, and bash reads a file
+ * in blocks but a pipe byte by byte (113 KB: 59 ms). Where no file can be made it is read from the pipe.
+ */
+static const char stage_text[] =
+    "N=novajob-$1; T=$2; S=$3; exec 3>&2 2>&1; trap : TERM HUP INT; "
+    "echo $N start $$ >&3; "
+    "command -v bash >/dev/null || { echo $N nobash >&3; exit 1; }; "
+    "f=$(umask 077; mktemp /tmp/novajob.XXXXXXXXXX 2>/dev/null || mktemp /var/tmp/novajob.XXXXXXXXXX 2>/dev/null); "
+    "if [ -n \"$f\" ]; then "
+    "cat >\"$f\"; exec 4<\"$f\"; n=$(wc -c <\"$f\"); rm -f \"$f\"; "
+    "[ $n -eq $S ] || { echo $N short >&3; exit 1; }; "
+    "else exec 4<&0; fi; "
+    "exec </dev/null; "
+    "NOVAJOB_STAGE=$T bash -s <&4 3>&- 4<&-; "
+    "s=$?; echo $N exit $s >&3; echo $N end";
+
+/*
+ * Ending a stage: $1 process id of its wrapper or 0, $2 tag, $3 grace in tenths of a second. Its processes are those
+ * of the wrapper's session (sshd makes one per command) and those with the tag in their environment; the wrapper
+ * itself is left to report.
+ */
+static const char stop_text[] =
+    "w=$1; T=NOVAJOB_STAGE=$2; g=$3; s=$w; "
+    "stat() { l=; read -r l 2>/dev/null </proc/$1/stat || return 1; set -- ${l##*) }; sid=$4; [ \"$1\" != Z ]; }; "
+    "stat $w && s=$sid; "
+    "pid_of() { while read -r l; do l=${l#/proc/}; echo ${l%/environ}; done; }; "
+    "ours() { "
+    "[ $w = 0 ] || for d in /proc/[0-9]*; do p=${d#/proc/}; "
+    "stat $p && [ \"$sid\" = \"$s\" ] && [ $p != $w ] && echo $p; done; "
+    "grep -l $T /proc/[0-9]*/environ 2>/dev/null | pid_of; }; "
+    "root() { [ $(id -u) != 0 ] && command -v sudo >/dev/null && sudo -n \"$@\" 2>/dev/null; }; "
+    "p=$(ours); [ -n \"$p\" ] && { kill -TERM $p; root kill -TERM $p; kill -CONT $p; } 2>/dev/null; "
+    "while [ $g -gt 0 ] && [ -n \"$(ours)\" ]; do sleep 0.1 2>/dev/null || { sleep 1; g=$((g-9)); }; g=$((g-1)); done; "
+    "for i in 1 2; do "
+    "p=$(ours); [ -n \"$p\" ] && { kill -KILL $p; root kill -KILL $p; } 2>/dev/null; "
+    "p=$(root grep -ls $T /proc/[0-9]*/environ | pid_of); [ -n \"$p\" ] && root kill -KILL $p; "
+    "sleep 0.2 2>/dev/null || sleep 1; done; exit 0";
+
+/* The first login: $1 nonce. */
+static const char login_text[] =
+    "command -v bash >/dev/null && echo novajob-ok-$1 || echo novajob-nobash-$1";
+
+/* Options that hold for every connection; ssh_config(5). Nobody's configuration, agent or terminal takes part. */
+static const char *const fixed_options[] = {
+	"BatchMode=yes",
+	"IdentitiesOnly=yes",
+	"IdentityAgent=none",
+	"PreferredAuthentications=publickey",
+	"PasswordAuthentication=no",
+	"KbdInteractiveAuthentication=no",
+	"ForwardAgent=no",
+	"ForwardX11=no",
+	"ClearAllForwardings=yes",
+	"PermitLocalCommand=no",
+	"AddKeysToAgent=no",
+	"ControlMaster=no",
+	"ControlPath=none",
+	"RequestTTY=no",
+	"EscapeChar=none",
+	"GlobalKnownHostsFile=none",
+	"UpdateHostKeys=no",
+	"HashKnownHosts=no",
+	"CheckHostIP=no",
+	"ConnectTimeout=10",
+	"ConnectionAttempts=1",
+	"ServerAliveInterval=15",
+	"ServerAliveCountMax=3",
+	"LogLevel=ERROR",
+};
+
+void
+ssh_stage_new(struct ssh_stage *s)
+{
+	char *const words[] = { s->nonce, s->tag };
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		(void)snprintf(words[i], SSH_WORD_SIZE, "%08x%08x%08x%08x", arc4random(), arc4random(), arc4random(),
+		    arc4random());
+}
+
+/* Everything up to the command. Sharing one connection will join here (design.md §4). */
+static void
+connect_argv(struct strv *argv, const struct ssh_target *t)
+{
+	const struct settings *st = t->settings;
+
+	strv_add(argv, st->ssh);
+	strv_add(argv, "-F");
+	strv_add(argv, st->ssh_config == NULL ? "none" : st->ssh_config);
+	for (size_t i = 0; i < ARRAY_LEN(fixed_options); i++) {
+		strv_add(argv, "-o");
+		strv_add(argv, fixed_options[i]);
+	}
+	strv_add(argv, "-o");
+	strv_addf(argv, "StrictHostKeyChecking=%s", t->first ? "accept-new" : "yes");
+	strv_add(argv, "-o");
+	strv_addf(argv, "UserKnownHostsFile=\"%s\"", t->known_hosts);
+	strv_add(argv, "-o");
+	strv_addf(argv, "HostKeyAlias=%s", t->alias);
+	strv_add(argv, "-i");
+	strv_add(argv, st->private_key);
+	strv_add(argv, "-p");
+	strv_addf(argv, "%" PRId64, st->ssh_port);
+	strv_add(argv, "-l");
+	strv_add(argv, st->username);
+	strv_add(argv, "--");
+	strv_add(argv, t->address);
+}
+
+void
+ssh_stage_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t script_size)
+{
+	connect_argv(argv, t);
+	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %s %" PRId64, stage_text, s->nonce, s->tag, script_size);
+}
+
+void
+ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t pid, int64_t grace_s)
+{
+	connect_argv(argv, t);
+	strv_addf(argv, "exec /bin/sh -c '%s' novajob %" PRId64 " %s %" PRId64, stop_text, pid, s->tag, grace_s * 10);
+}
+
+void
+ssh_login_argv(struct strv *argv, const struct ssh_target *t, const char *nonce)
+{
+	connect_argv(argv, t);
+	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s", login_text, nonce);
+}
+
+void
+ssh_end_mark(char *out, size_t size, const struct ssh_stage *s)
+{
+	(void)snprintf(out, size, "novajob-%s end\n", s->nonce); /* 45 bytes */
+}
+
+enum ssh_said
+ssh_said(const struct ssh_stage *s, const char *line, int64_t *number)
+{
+	static const struct {
+		const char *word;
+		enum ssh_said said;
+		long long max; /* of the number behind it; -1 = none */
+	} words[] = {
+		{ "start ", SSH_SAID_START, INT32_MAX },
+		{ "exit ", SSH_SAID_EXIT, 255 },
+		{ "short", SSH_SAID_SHORT, -1 },
+		{ "nobash", SSH_SAID_NOBASH, -1 },
+	};
+	auto_free char *prefix = xasprintf("novajob-%s ", s->nonce);
+	size_t n = strlen(prefix);
+
+	if (strncmp(line, prefix, n) != 0)
+		return SSH_SAID_OTHER;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		size_t m = strlen(words[i].word);
+		const char *errstr = NULL;
+
+		if (strncmp(line + n, words[i].word, m) != 0)
+			continue;
+		if (words[i].max >= 0)
+			*number = strtonum(line + n + m, 0, words[i].max, &errstr);
+		if (errstr == NULL)
+			return words[i].said;
+	}
+	return SSH_SAID_OTHER;
+}
+
+void
+ssh_env(struct strv *env)
+{
+	static const char *const names[] = { "PATH=*", "HOME=*", "USER=*", "LOGNAME=*", "LANG=*", "LC_*=*", "TZ=*",
+		"LD_PRELOAD=*nss_wrapper*", "NSS_WRAPPER_*=*" };
+	extern char **environ;
+
+	for (char **e = environ; e != NULL && *e != NULL; e++)
+		for (size_t i = 0; i < ARRAY_LEN(names); i++)
+			if (fnmatch(names[i], *e, 0) == 0) {
+				strv_add(env, *e);
+				break;
+			}
+}

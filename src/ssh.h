@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ssh.h - the way into a server: the only file that spells `ssh` arguments
+ * (ssh.c), what is run in the server, and how a new server is logged in to
+ * (ssh_login.c). design.md §4 says why each is as it is.
+ */
+#ifndef NOVAJOB_SSH_H
+#define NOVAJOB_SSH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fault.h"
+#include "settings.h"
+#include "sig.h"
+#include "strv.h"
+
+#define SSH_WORD_SIZE 33 /* 32 hex digits and NUL */
+
+/* A server to log in to; everything is borrowed. */
+struct ssh_target {
+	const struct settings *settings; /* ssh, ssh_config, username, private_key, ssh_port, ssh_timeout */
+	const char *address;             /* numeric */
+	const char *known_hosts;         /* this job's file */
+	const char *alias;               /* the name its host key has in there: the job's key */
+	bool first;                      /* accept an unknown host key; else strict */
+};
+
+/* What a stage needs to talk to its wrapper. */
+struct ssh_stage {
+	char nonce[SSH_WORD_SIZE]; /* marks the status lines and the end of the output */
+	char tag[SSH_WORD_SIZE];   /* stands in the environment of the script: NOVAJOB_STAGE */
+};
+
+/* What a line on the status channel says. */
+enum ssh_said {
+	SSH_SAID_OTHER, /* not the wrapper: ssh itself, an rc file */
+	SSH_SAID_START, /* number: the wrapper's process id */
+	SSH_SAID_EXIT,  /* number: the script's exit status, 128 + signal when its shell was killed */
+	SSH_SAID_SHORT, /* the script did not arrive whole */
+	SSH_SAID_NOBASH,
+};
+
+/* New random words. */
+void ssh_stage_new(struct ssh_stage *s);
+
+/* argv for running the stage's wrapper: it reads script_size bytes of script from stdin. */
+void ssh_stage_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t script_size);
+
+/* argv for ending the stage's processes: session of process id pid (0 = not known), grace in seconds from TERM to KILL. */
+void ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t pid,
+    int64_t grace_s);
+
+/* The end mark, newline included, to out (RELAY_MARK_MAX bytes). */
+void ssh_end_mark(char *out, size_t size, const struct ssh_stage *s);
+
+/* What a line (without newline) says. */
+enum ssh_said ssh_said(const struct ssh_stage *s, const char *line, int64_t *number);
+
+/* The environment ssh gets: PATH, HOME, USER, LOGNAME, locale; nothing of the job's, no agent, no credentials. */
+void ssh_env(struct strv *env);
+
+/*
+ * Log in for the first time: wait until one of the addresses answers, takes the key and has a shell, at most
+ * settings->ssh_timeout and limit. *address becomes the one that did (the caller's). Tells progress by log_say when
+ * the reason to wait changes. FAULT_SSH says which way it failed; FAULT_SETTING for what no waiting mends.
+ */
+bool ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address, struct fault *f)
+    ATTR_MUST_USE;
+
+/* argv for the first login's test command, which answers with the nonce. */
+void ssh_login_argv(struct strv *argv, const struct ssh_target *t, const char *nonce);
+
+#endif

@@ -1,0 +1,135 @@
+# shellcheck shell=bash
+# lib.bash - what the bats files share: a simulated cloud per file, settings, jobs, waiting for conditions.
+# Load it in each file's setup with `load lib`; in setup_file `load lib; cloud_up`, in teardown_file `cloud_down`.
+
+TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+NOVAJOB=${NOVAJOB:-$TESTS/../build/novajob}
+CLOUD=$BATS_FILE_TMPDIR/cloud
+RUNNER=$TESTS/runner/runner
+export NOVAJOB CLOUD RUNNER
+export LC_ALL=C.UTF-8 TZ=UTC
+unset NOVAJOB_SETTINGS "${!OS_@}"
+
+# Start the file's cloud; arguments go to `cloud start`.
+cloud_up() {
+	"$TESTS/cloud/cloud" start "$CLOUD" "$@" >/dev/null
+}
+
+cloud_down() {
+	"$TESTS/cloud/cloud" stop "$CLOUD"
+}
+
+# cloud COMMAND [ARG...]: tests/cloud/cloud COMMAND DIR ARG...
+cloud() {
+	local command=$1
+	shift
+	"$TESTS/cloud/cloud" "$command" "$CLOUD" "$@"
+}
+
+# The environment and the settings of a test: $SETTINGS, state in $STATE, the cloud's OS_*.
+# Each test has its own job id, so that tests do not see each other's servers: $JOB_ID.
+novajob_setup() {
+	bats_load_library bats-support
+	bats_load_library bats-assert
+	bats_load_library bats-file
+	# shellcheck disable=SC1091
+	. "$CLOUD/openrc"
+	export HOME=$BATS_TEST_TMPDIR/home TMPDIR=$BATS_TEST_TMPDIR/tmp
+	export SETTINGS=$BATS_TEST_TMPDIR/novajob.conf STATE=$BATS_TEST_TMPDIR/state
+	LOG=$BATS_TEST_TMPDIR/job.log RESULT=$BATS_TEST_TMPDIR/result.json RUNNER_LOG=$BATS_TEST_TMPDIR/runner.log
+	JOB_ID=$((1000 + RANDOM * 32768 + RANDOM))
+	mkdir -p "$HOME" "$TMPDIR"
+	settings_file >"$SETTINGS"
+	chmod 600 "$SETTINGS"
+	cloud knobs '[]'
+}
+
+settings_file() {
+	cat <<-END
+		flavor = m1.tiny
+		image = builder-one
+		network = ci-net
+		security-group = ci
+		key-pair = ci-key
+		username = $(cat "$CLOUD/user")
+		private-key = $CLOUD/id_ed25519
+		ssh-port = $(cat "$CLOUD/ssh-port")
+		ssh-timeout = 60
+		stop-grace = 2
+		state-dir = $STATE
+		${EXTRA_SETTINGS:-}
+	END
+}
+
+# set_to NAME VALUE: change or add one setting of the file.
+set_to() {
+	sed -i "/^$1 *=/d" "$SETTINGS"
+	printf '%s = %s\n' "$1" "$2" >>"$SETTINGS"
+}
+
+# job [RUNNER OPTION...]: play a whole job with tests/runner. Log in $LOG, result in $RESULT, cleanup's in $RUNNER_LOG.
+job() {
+	"$RUNNER" --driver "$NOVAJOB" --driver-arg="--settings=$SETTINGS" --job-id "$JOB_ID" \
+		--builds-dir /tmp/builds --cache-dir /tmp/cache --retry-wait 0.1 --graceful-kill-timeout 30 \
+		--log "$LOG" --runner-log "$RUNNER_LOG" --result "$RESULT" "$@" 3>&-
+}
+
+# The environment of a stage as the runner gives it, for calling novajob by hand: response FILE, TMPDIR, exit code file.
+# shellcheck disable=SC2120
+stage_env() {
+	export JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/response.json BUILD_EXIT_CODE_FILE=$BATS_TEST_TMPDIR/code
+	export BUILD_FAILURE_EXIT_CODE=1 SYSTEM_FAILURE_EXIT_CODE=2
+	export CUSTOM_ENV_CI_RUNNER_ID=7 CUSTOM_ENV_CI_CONCURRENT_ID=0
+	response "${1:-$JOB_ID}" >"$JOB_RESPONSE_FILE"
+}
+
+# response ID [INSTANCE]: a JOB_RESPONSE_FILE.
+response() {
+	cat <<-END
+		{"id": $1, "token": "glcbt-x", "job_info": {"project_id": 42, "project_name": "p",
+		 "project_full_path": "group/p", "instance_uuid": "${2:-11111111-2222-3333-4444-555555555555}"},
+		 "git_info": {"repo_url": "https://gitlab.example/group/p.git", "ref": "main", "protected": true},
+		 "runner_info": {"timeout": 3600}, "image": {"name": ""}, "variables": []}
+	END
+}
+
+# novajob ARG...: with the test's settings.
+novajob() {
+	"$NOVAJOB" --settings="$SETTINGS" "$@"
+}
+
+# prepared: a server for $JOB_ID by novajob prepare, stages callable by hand afterwards.
+prepared() {
+	stage_env "$JOB_ID"
+	novajob prepare 2>"$BATS_TEST_TMPDIR/prepare.log"
+}
+
+# How many servers of a job the cloud has.
+servers_of() {
+	cloud servers | grep -c -- "-job-$1 " || true
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds; fails when it has not within SECONDS.
+wait_for() {
+	local until=$((SECONDS + $1 + 1))
+	shift
+	while ! "$@"; do
+		if ((SECONDS >= until)); then
+			echo "waited in vain for: $*" >&2
+			return 1
+		fi
+		sleep 0.05
+	done
+}
+
+# Processes that were started by this test and still live: their TMPDIR is the test's.
+left_processes() {
+	local p
+	for p in /proc/[0-9]*; do
+		[[ ${p#/proc/} != "$$" && ${p#/proc/} != "$BASHPID" ]] || continue
+		if tr '\0' '\n' 2>/dev/null <"$p/environ" | grep -qx "TMPDIR=$BATS_TEST_TMPDIR/tmp" &&
+			[[ $(tr '\0' ' ' 2>/dev/null <"$p/cmdline") == *novajob* || $(cat "$p/comm" 2>/dev/null) == @(ssh|openstack) ]]; then
+			printf '%s %s\n' "${p#/proc/}" "$(tr '\0' ' ' 2>/dev/null <"$p/cmdline")"
+		fi
+	done
+}
