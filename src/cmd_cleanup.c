@@ -4,6 +4,7 @@
  * with no record, no prepare, twice, beside a prepare or run that still lives,
  * and is quiet when all is well (its stderr is the runner's log at WARN).
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "clock.h"
@@ -40,7 +41,7 @@ finish(struct record *r, void *arg, struct fault *f)
 
 	if (strcmp(r->try, to->try) != 0)
 		return fault_set(f, FAULT_LOCAL, "a new try of the job has begun"); /* the record is its, now */
-	r->phase = to->phase;
+	r->phase = to->phase; /* of an unusable record only this is left: a tombstone */
 	if (to->phase == PHASE_DELETED)
 		r->intent_at = 0;
 	return true;
@@ -51,19 +52,34 @@ static bool
 delete_servers(const struct settings *st, const struct job *job, const struct record *r, enum phase *phase,
     struct fault *f)
 {
-	struct jobserver mine = { .owner = st->owner, .key = job->key, .job_id = job->id };
+	bool seen = false;
+	struct jobserver mine = { .owner = st->owner, .key = job->key, .job_id = job->id, .seen = &seen };
 	struct limit limit = limit_in(LIMIT_MS, STOP_MS);
 	bool intent = r->intent_at != 0 && r->server_id == NULL;
 	struct os_client c;
 	enum jobserver_left left;
 
-	os_client_init(&c, st->openstack, st->openstack_session);
+	os_client_init(&c, st, true, limit);
 	left = jobserver_delete(&c, &mine, st->delete_wait, intent ? r->intent_at + LATE_CREATE_S : 0, limit, f);
 	os_client_end(&c);
 	*phase = left == LEFT_NOTHING ? PHASE_DELETED : PHASE_DELETING;
-	if (left == LEFT_NOTHING && intent && clock_unix() < r->intent_at + LATE_CREATE_S)
-		*phase = PHASE_LOST; /* stopped before the time was over */
+	if (left == LEFT_NOTHING && intent && !seen)
+		*phase = PHASE_LOST;
 	return left != LEFT_RESISTING;
+}
+
+/* All in one line: each is an entry of the runner's log. */
+static bool
+failed(const struct job *job, struct fault *f)
+{
+	char hint[sizeof(f->hint)];
+
+	if (f->hint[0] == '\0')
+		(void)fault_hint(f, "the server may be left: 'openstack server list --name=-job-%lld$' shows it",
+		    (long long)job->id);
+	(void)strlcpy(hint, f->hint, sizeof(hint)); /* same size */
+	f->hint[0] = '\0';
+	return fault_wrap(f, "cleanup of job %lld (hint: %s)", (long long)job->id, hint);
 }
 
 static bool
@@ -77,31 +93,27 @@ cleanup(struct context *ctx, struct fault *f)
 	const struct settings *st = &ctx->settings;
 	struct finish to = { .phase = PHASE_DELETED };
 	struct fault record_fault;
-	bool ok;
+	bool has_record, ok;
 
 	if (!job->known) {
 		log_say("JOB_RESPONSE_FILE is empty: the job never began, nothing to clean up");
 		return true;
 	}
 	/* A state directory in trouble must not keep us from deleting: the cloud knows what is the job's. */
-	ok = state_open(&state, st->state_dir, job->key, false, &record_fault) &&
-	    record_read(&r, &state, &record_fault);
+	ok = state_open(&state, st->state_dir, job->key, false, &record_fault);
+	has_record = ok && (!record_read(&r, &state, &record_fault) || r.phase != PHASE_NONE);
+	ok = ok && (!has_record || r.phase != PHASE_NONE);
 	if (!ok)
-		log_say("warning: %s", record_fault.text);
-	if (ok && r.phase != PHASE_NONE && !record_update(&r, &state, begin, NULL, &record_fault))
+		log_say("warning: %s; going by what the cloud knows of the job", record_fault.text);
+	if (ok && has_record && !record_update(&r, &state, begin, NULL, &record_fault))
 		log_say("warning: %s", record_fault.text);
 	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
 		st = &resolved;
 	ok = delete_servers(st, job, &r, &to.phase, f);
 	to.try = r.try;
-	if (r.phase != PHASE_NONE && !record_update(&after, &state, finish, &to, &record_fault))
+	if (has_record && !record_update(&after, &state, finish, &to, &record_fault))
 		log_debug("%s", record_fault.text);
-	if (ok)
-		return true;
-	if (f->hint[0] == '\0')
-		(void)fault_hint(f, "the server may be left: 'openstack server list --name=-job-%lld$' shows it",
-		    (long long)job->id);
-	return fault_wrap(f, "cleanup of job %lld", (long long)job->id);
+	return ok || failed(job, f);
 }
 
 const struct cmd cmd_cleanup = {

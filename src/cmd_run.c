@@ -84,7 +84,7 @@ look(const struct settings *st, const struct record *r)
 	struct fault f;
 	bool ok;
 
-	os_client_init(&c, st->openstack, st->openstack_session);
+	os_client_init(&c, st, false, limit);
 	ok = os_server_list(&c, regex, limit, &list, &f);
 	os_client_end(&c);
 	if (!ok)
@@ -134,9 +134,10 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 		(void)fault_set(f, FAULT_SETTING, "%s: the account's login shell refused to run the script%s%s", stage,
 		    result->said[0] == '\0' ? "" : ": ", result->said);
 		return fault_hint(f, "username must name an account with a login shell");
+	case REMOTE_FULL: /* run_script has tried it without a file */
 	case REMOTE_SHORT:
 		(void)fault_set(f, FAULT_SSH, "%s: the script did not arrive whole and was not run", stage);
-		return fault_hint(f, "is /tmp in the server full?");
+		return false;
 	case REMOTE_NO_BASH:
 		return fault_set(f, FAULT_SETTING, "%s: the server has no bash, which the runner's scripts need", stage);
 	case REMOTE_STOPPED:
@@ -153,7 +154,7 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 	return false; /* lost() says it */
 }
 
-/* Run the script; again when no connection came to be. */
+/* Run the script; again when no connection came to be, or when the server had no room for it: nothing was run then. */
 static bool
 run_script(const struct ssh_target *t, int fd, int64_t size, struct remote_result *result, struct fault *f)
 {
@@ -163,6 +164,12 @@ run_script(const struct ssh_target *t, int fd, int64_t size, struct remote_resul
 	for (int again = 0;; again++) {
 		if (!remote_run(t, fd, size, result, f))
 			return false;
+		if (result->end == REMOTE_FULL && size >= 0) { /* a full disk: after_script and uploads shall run all the same */
+			log_say("no room for the script in the server's /tmp: it is run as it arrives");
+			size = -1;
+			again--;
+			continue;
+		}
 		if (result->end != REMOTE_UNREACHED || again == RECONNECT_MAX || !limit_sleep(limit, pause_ms[again]))
 			return true;
 	}

@@ -11,7 +11,7 @@
 #include "text.h"
 
 /* Format into f->text behind the prefix that is there already, then make it one printable line. */
-static void
+static void ATTR_PRINTF(2, 0)
 fill(struct fault *f, const char *fmt, va_list ap)
 {
 	char raw[sizeof(f->text)];
@@ -93,13 +93,14 @@ int
 fault_exit_code(const struct fault *f, bool in_stage)
 {
 	switch (f->class) {
-	case FAULT_NONE:
-		return 0;
 	case FAULT_WISH:
 	case FAULT_BUILD:
 		return 1;
 	case FAULT_USAGE:
 		return in_stage ? 2 : EX_USAGE;
+	case FAULT_LEFT:
+		return in_stage ? 2 : 3;
+	case FAULT_NONE: /* a failure that forgot to say so: never a success */
 	case FAULT_SETTING:
 	case FAULT_LOCAL:
 	case FAULT_TRANSIENT:

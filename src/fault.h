@@ -24,6 +24,7 @@ enum fault_class {
 	FAULT_MISSING,   /* the cloud does not know the object asked for */
 	FAULT_SSH,       /* no login, or the connection was lost */
 	FAULT_STOPPED,   /* we were told to stop (SIGTERM) */
+	FAULT_LEFT,      /* sweep: something ours resists; exit code 3 */
 	FAULT_BUILD,     /* the script failed: its own code is in BUILD_EXIT_CODE_FILE */
 };
 
@@ -50,8 +51,8 @@ bool fault_hint(struct fault *f, const char *fmt, ...) ATTR_PRINTF(2, 3);
 void fault_clear(struct fault *f);
 
 /*
- * The exit code for the runner, contract.md §4: 1 for what the job's author must mend (wish, build),
- * 2 for everything else. Outside of a stage the same numbers serve; 64 is a usage error there (sysexits).
+ * The exit code of a failure for the runner, contract.md §4: 1 for what the job's author must mend (wish, build),
+ * 2 for everything else. Outside of a stage the same numbers serve; there 64 is a usage error (sysexits(3)), 3 FAULT_LEFT.
  */
 int fault_exit_code(const struct fault *f, bool in_stage);
 

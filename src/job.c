@@ -85,7 +85,8 @@ make_key(struct job *j, const char *uuid, const char *url, struct fault *f)
 	}
 	host = url_host(url, &len);
 	if (len == 0)
-		return fault_set(f, FAULT_LOCAL, "neither job_info.instance_uuid nor git_info.repo_url names the GitLab server");
+		return fault_set(f, FAULT_LOCAL,
+		    "neither job_info.instance_uuid nor git_info.repo_url names the GitLab server");
 	hash_host(hash, host, len);
 	(void)snprintf(j->key, sizeof(j->key), "%s-%" PRId64, hash, j->id); /* fits */
 	return true;
@@ -290,7 +291,8 @@ from_variables(struct job *j, struct fault *f)
 		return false;
 	j->timeout_s = sane_timeout(j->timeout_s);
 	if (host == NULL || host[0] == '\0')
-		return fault_set(f, FAULT_LOCAL, "neither JOB_RESPONSE_FILE nor CUSTOM_ENV_CI_SERVER_HOST is set: which GitLab is it?");
+		return fault_set(f, FAULT_LOCAL,
+		    "neither JOB_RESPONSE_FILE nor CUSTOM_ENV_CI_SERVER_HOST is set: which GitLab is it?");
 	return make_key(j, "", host, f);
 }
 
@@ -303,7 +305,8 @@ job_read(struct job *j, bool trust_variables, struct fault *f)
 	if (path != NULL && path[0] == '\0')
 		return true;
 	if (path == NULL && !trust_variables) {
-		(void)fault_set(f, FAULT_SETTING, "JOB_RESPONSE_FILE is not set: it is gitlab-runner that names the job by it");
+		(void)fault_set(f, FAULT_SETTING,
+		    "JOB_RESPONSE_FILE is not set: it is gitlab-runner that names the job by it");
 		return fault_hint(f, "for a try by hand, or a runner too old to set it: --trust-variables=yes");
 	}
 	if (path == NULL ? !from_variables(j, f) : !from_file(j, path, f))

@@ -11,6 +11,7 @@
 
 #define LOOK_EVERY_MS 300  /* while a deletion is under way */
 #define LOOK_LATER_MS 1000 /* for a server that may still appear */
+#define PAUSE_MAX_MS  8000 /* between deletions that the cloud in trouble does not take */
 
 /* The name only narrowed the list: what is ours, the properties say. */
 static bool
@@ -66,6 +67,13 @@ delete_all(struct os_client *c, const struct os_servers *list, struct strv *aske
 	}
 }
 
+/* Trouble that may pass: the deletion is asked for again. */
+static bool
+may_pass(const struct fault *f)
+{
+	return f->class == FAULT_TRANSIENT || f->class == FAULT_BUSY;
+}
+
 /* What is left when no time is. */
 static enum jobserver_left
 judge(const struct os_servers *list, const struct strv *asked, struct fault *f)
@@ -91,6 +99,7 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 	auto_servers struct os_servers list = OS_SERVERS_INIT;
 	auto_strv struct strv asked = STRV_INIT;
 	struct limit wait = limit;
+	int64_t pause = LOOK_EVERY_MS;
 
 	for (bool first = true;; first = false) {
 		struct fault deletion = { .class = FAULT_NONE };
@@ -98,13 +107,16 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 
 		if (!jobserver_find(c, j, limit, &list, f))
 			return LEFT_RESISTING;
+		if (list.len > 0 && j->seen != NULL)
+			*j->seen = true;
 		if (list.len == 0 && clock_unix() >= until_unix)
 			return LEFT_NOTHING;
 		delete_all(c, &list, &asked, limit, &deletion);
 		if (first || asked.len > before)
 			wait = limit_min(limit, wait_ms);
-		if (limit_over(list.len == 0 || deletion.class == FAULT_TRANSIENT ? limit : wait) ||
-		    !limit_sleep(limit, list.len == 0 ? LOOK_LATER_MS : LOOK_EVERY_MS)) {
+		pause = !may_pass(&deletion) ? LOOK_EVERY_MS : pause < PAUSE_MAX_MS / 2 ? pause * 2 : PAUSE_MAX_MS;
+		if (limit_over(list.len == 0 || may_pass(&deletion) ? limit : wait) ||
+		    !limit_sleep(limit, list.len == 0 ? LOOK_LATER_MS : pause + (int64_t)arc4random_uniform((uint32_t)pause / 4))) {
 			*f = deletion;
 			return list.len == 0 ? LEFT_NOTHING : judge(&list, &asked, f);
 		}

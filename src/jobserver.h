@@ -18,6 +18,7 @@ struct jobserver {
 	const char *key; /* the job's */
 	const char *try; /* only the servers of this try; NULL = of all tries */
 	int64_t job_id;
+	bool *seen;      /* set when jobserver_delete saw one; NULL = nobody asks */
 };
 
 enum jobserver_left {

@@ -40,7 +40,7 @@ write_line(const char *line, size_t len)
 	}
 }
 
-static void
+static void ATTR_PRINTF(2, 0)
 line(const char *prefix, const char *fmt, va_list ap)
 {
 	char raw[4096];

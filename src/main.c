@@ -28,6 +28,9 @@ const struct cmd *const cmds[] = {
 	&cmd_run,
 	&cmd_cleanup,
 	&cmd_settings,
+	&cmd_list,
+	&cmd_sweep,
+	&cmd_doctor,
 	&cmd_help,
 	&cmd_words,
 	NULL,
@@ -228,7 +231,7 @@ act(const struct line *l, struct fault *f)
 		is_fine = show_help(l, f);
 	else if (l->globals.version)
 		(void)printf("novajob %s\n", NOVAJOB_VERSION); /* looked at below */
-	else
+	else if (l->cmd != NULL) /* always, by parse_line */
 		is_fine = run_command(l, f);
 	if ((fflush(stdout) != 0 || ferror(stdout)) && is_fine)
 		is_fine = fault_errno(f, FAULT_LOCAL, "cannot write to standard output");

@@ -2,6 +2,7 @@
 /* openstack.c - typed calls to the cloud; see openstack.h. */
 #include "openstack.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,26 +15,25 @@
 #include "xalloc.h"
 
 #define HEX_DASH "0123456789abcdefABCDEF-"
-#define ADDRESS_CHARS "0123456789abcdefABCDEF.:"
 
 /* An id as the API makes them; anything else in its place would reach an argv. */
 static bool
 is_uuid(const char *s)
 {
-	return strlen(s) == 36 && text_only(s, HEX_DASH) && s[8] == '-' && s[13] == '-';
+	return strlen(s) == 36 && text_only(s, HEX_DASH) && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-';
 }
 
-/* A call with repeats: 1, 2, 4, 8, 8 … s (± 25 %) apart while the fault is transient. */
-static bool
-call(struct os_client *c, const struct strv *words, enum os_expect expect, const char *what, struct limit limit,
+/* A call with repeats: 1, 2, 4, 8, 8 … s (± 25 %) apart while the fault is transient, or the rate of requests limited. */
+bool
+os_read(struct os_client *c, const struct strv *words, enum os_expect expect, const char *what, struct limit limit,
     struct os_answer *a, struct fault *f)
 {
 	for (int64_t pause = 1000;; pause = pause < 8000 ? pause * 2 : pause) {
 		int64_t jitter = (int64_t)arc4random_uniform((uint32_t)pause / 2) - pause / 4;
 
-		if (os_client_call(c, words, expect, false, what, limit_min(limit, OS_CALL_MS), a, f))
+		if (os_client_call(c, words, expect, false, what, limit, a, f))
 			return true;
-		if (f->class != FAULT_TRANSIENT || limit_left_ms(limit) <= pause)
+		if ((f->class != FAULT_TRANSIENT && f->class != FAULT_BUSY) || limit_left_ms(limit) <= pause)
 			return false;
 		log_say("%s; trying again in %" PRId64 " s", f->text, pause / 1000);
 		if (!limit_sleep(limit, pause + jitter))
@@ -80,7 +80,7 @@ os_server_create(struct os_client *c, const struct os_wish *w, struct limit limi
 	bool ok;
 
 	wish_words(w, &words);
-	ok = os_client_call(c, &words, OS_JSON, true, what, limit_min(limit, OS_CALL_MS * 2), &a, f);
+	ok = os_client_call(c, &words, OS_JSON, true, what, limit, &a, f);
 	*unknown = a.unknown;
 	if (!ok)
 		return false;
@@ -108,7 +108,7 @@ os_image_find(struct os_client *c, const char *image, struct limit limit, char *
 	strv_add_all(&words, (const char *const[]){ "image", "list", "-f", "json", "-c", "ID", "-c", "Name", "--status",
 	    "active", "--sort", "updated_at:desc", NULL });
 	strv_addf(&words, "--name=%s", image);
-	if (!call(c, &words, OS_JSON, what, limit, &a, f))
+	if (!os_read(c, &words, OS_JSON, what, limit, &a, f))
 		return false;
 	newest = json_str(json_array_get(a.json, 0), "ID");
 	if (!is_uuid(newest)) {
@@ -118,6 +118,15 @@ os_image_find(struct os_client *c, const char *image, struct limit limit, char *
 	*others = json_array_size(a.json) - 1;
 	*id = xstrdup(newest);
 	return true;
+}
+
+/* Only a number ever reaches ssh: no name to look up, no option. */
+static bool
+is_address(const char *s)
+{
+	unsigned char bytes[16];
+
+	return inet_pton(AF_INET, s, bytes) == 1 || inet_pton(AF_INET6, s, bytes) == 1;
 }
 
 /* All addresses of {"net": ["a", "b"], …}; those of one family at a time. */
@@ -134,8 +143,7 @@ take_addresses(const json_t *networks, bool six, struct strv *out)
 		json_array_foreach(list, i, a) {
 			const char *s = json_string_value(a);
 
-			if (s != NULL && s[0] != '\0' && strlen(s) < 64 && text_only(s, ADDRESS_CHARS) &&
-			    (strchr(s, ':') != NULL) == six && !strv_has(out, s))
+			if (s != NULL && is_address(s) && (strchr(s, ':') != NULL) == six && !strv_has(out, s))
 				strv_add(out, s);
 		}
 	}
@@ -157,13 +165,14 @@ take_server(const json_t *o, bool from_list, struct os_server *s)
 	s->owner = xstrdup(json_str(p, "novajob:owner"));
 	s->job = xstrdup(json_str(p, "novajob:job"));
 	s->try = xstrdup(json_str(p, "novajob:try"));
+	s->created = xstrdup(json_str(o, from_list ? "Created At" : "created"));
 	s->expires = strtonum(json_str(p, "novajob:expires"), 0, INT64_MAX, &errstr);
 	take_addresses(networks, false, &s->addresses);
 	take_addresses(networks, true, &s->addresses);
 }
 
-bool
-os_server_list(struct os_client *c, const char *name_regex, struct limit limit, struct os_servers *list,
+static bool
+list_servers(struct os_client *c, const char *name_regex, bool all_pages, struct limit limit, struct os_servers *list,
     struct fault *f)
 {
 	auto_strv struct strv words = STRV_INIT;
@@ -174,9 +183,11 @@ os_server_list(struct os_client *c, const char *name_regex, struct limit limit, 
 
 	os_servers_free(list);
 	strv_add_all(&words, (const char *const[]){ "server", "list", "-n", "--long", "-f", "json", "-c", "ID", "-c",
-	    "Name", "-c", "Status", "-c", "Task State", "-c", "Networks", "-c", "Properties", NULL });
+	    "Name", "-c", "Status", "-c", "Task State", "-c", "Networks", "-c", "Properties", "-c", "Created At", NULL });
+	if (all_pages)
+		strv_add(&words, "--limit=-1");
 	strv_addf(&words, "--name=%s", name_regex);
-	if (!call(c, &words, OS_JSON, what, limit, &a, f))
+	if (!os_read(c, &words, OS_JSON, what, limit, &a, f))
 		return false;
 	if (!json_is_array(a.json))
 		return fault_set(f, FAULT_TRANSIENT, "cannot %s: the answer is no list", what);
@@ -184,6 +195,100 @@ os_server_list(struct os_client *c, const char *name_regex, struct limit limit, 
 	json_array_foreach(a.json, i, o)
 		if (is_uuid(json_str(o, "ID")))
 			take_server(o, true, &list->v[list->len++]);
+	return true;
+}
+
+bool
+os_server_list(struct os_client *c, const char *name_regex, struct limit limit, struct os_servers *list,
+    struct fault *f)
+{
+	return list_servers(c, name_regex, false, limit, list, f);
+}
+
+bool
+os_version(struct os_client *c, struct limit limit, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+
+	if (c->version[0] != '\0')
+		return true;
+	strv_add_all(&words, (const char *const[]){ "module", "list", "-f", "json", "-c", "openstackclient", NULL });
+	if (!os_client_call_alone(c, &words, OS_JSON, "ask openstack for its version", limit, &a, f))
+		return false;
+	(void)strlcpy(c->version, json_str(a.json, "openstackclient"), sizeof(c->version)); /* cut: no version is so long */
+	return c->version[0] != '\0' || fault_set(f, FAULT_SETTING, "openstack does not tell its version");
+}
+
+bool
+os_server_list_all(struct os_client *c, const char *name_regex, struct limit limit, struct os_servers *list,
+    struct fault *f)
+{
+	int major = 0, minor = 0;
+
+	if (!os_version(c, limit, f))
+		return false;
+	(void)sscanf(c->version, "%d.%d", &major, &minor); /* unknown = new */
+	return list_servers(c, name_regex, major > 0 && (major < 6 || (major == 6 && minor < 1)), limit, list, f);
+}
+
+bool
+os_show(struct os_client *c, const char *kind, const char *name, struct limit limit, json_t **o, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+	auto_free char *what = xasprintf("show %s '%s'", kind, name);
+
+	strv_add_all(&words, (const char *const[]){ kind, "show", "-f", "json", name, NULL });
+	if (strcmp(kind, "security group") == 0) {
+		strv_free(&words);
+		strv_add_all(&words, (const char *const[]){ "security", "group", "show", "-f", "json", name, NULL });
+	}
+	if (!os_client_call(c, &words, OS_JSON, false, what, limit, &a, f))
+		return false;
+	*o = steal_ptr(&a.json);
+	return true;
+}
+
+bool
+os_quota(struct os_client *c, struct limit limit, struct os_quota *q, struct fault *f)
+{
+	static const struct {
+		const char *old, *new; /* names before and since 6.1 */
+		size_t offset;
+	} names[] = {
+		{ "maxTotalInstances", "instances", offsetof(struct os_quota, instances) },
+		{ "totalInstancesUsed", "instances_used", offsetof(struct os_quota, instances_used) },
+		{ "maxTotalCores", "total_cores", offsetof(struct os_quota, cores) },
+		{ "totalCoresUsed", "total_cores_used", offsetof(struct os_quota, cores_used) },
+	};
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+	size_t i;
+	const json_t *o;
+
+	*q = (struct os_quota){ .instances = -1, .instances_used = -1, .cores = -1, .cores_used = -1 };
+	strv_add_all(&words, (const char *const[]){ "limits", "show", "--absolute", "-f", "json", NULL });
+	if (!os_client_call(c, &words, OS_JSON, false, "show the project's limits", limit, &a, f))
+		return false;
+	json_array_foreach(a.json, i, o)
+		for (size_t n = 0; n < ARRAY_LEN(names); n++)
+			if (strcmp(json_str(o, "Name"), names[n].old) == 0 || strcmp(json_str(o, "Name"), names[n].new) == 0)
+				*(int64_t *)(void *)((char *)q + names[n].offset) = json_int(o, "Value", -1);
+	return true;
+}
+
+bool
+os_keypair_public(struct os_client *c, const char *name, struct limit limit, char **key, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+	auto_free char *what = xasprintf("show key pair '%s'", name);
+
+	strv_add_all(&words, (const char *const[]){ "keypair", "show", "--public-key", name, NULL });
+	if (!os_client_call(c, &words, OS_TEXT, false, what, limit, &a, f))
+		return false;
+	*key = xstrndup(buf_str(&a.text), a.text.len);
 	return true;
 }
 
@@ -196,7 +301,7 @@ os_server_show(struct os_client *c, const char *id, struct limit limit, struct o
 
 	os_server_free(s);
 	strv_add_all(&words, (const char *const[]){ "server", "show", "-f", "json", id, NULL });
-	if (!call(c, &words, OS_JSON, what, limit, &a, f))
+	if (!os_read(c, &words, OS_JSON, what, limit, &a, f))
 		return false;
 	take_server(a.json, false, s);
 	return true;
@@ -210,7 +315,7 @@ os_server_delete(struct os_client *c, const char *id, struct limit limit, struct
 	auto_free char *what = xasprintf("delete server %s", id);
 
 	strv_add_all(&words, (const char *const[]){ "server", "delete", id, NULL });
-	return os_client_call(c, &words, OS_NOTHING, false, what, limit_min(limit, OS_CALL_MS), &a, f);
+	return os_client_call(c, &words, OS_NOTHING, false, what, limit, &a, f);
 }
 
 bool
@@ -222,7 +327,7 @@ os_console(struct os_client *c, const char *id, int lines, struct limit limit, c
 	strv_add_all(&words, (const char *const[]){ "console", "log", "show", NULL });
 	strv_addf(&words, "--lines=%d", lines);
 	strv_add(&words, id);
-	if (!os_client_call(c, &words, OS_TEXT, false, "read the console log", limit_min(limit, OS_CALL_MS), &a, f))
+	if (!os_client_call(c, &words, OS_TEXT, false, "read the console log", limit, &a, f))
 		return false;
 	*text = xstrndup(buf_str(&a.text), a.text.len);
 	return true;
@@ -231,7 +336,8 @@ os_console(struct os_client *c, const char *id, int lines, struct limit limit, c
 void
 os_server_free(struct os_server *s)
 {
-	char *const parts[] = { s->id, s->name, s->status, s->task, s->fault, s->owner, s->job, s->try };
+	char *const parts[] = { s->id, s->name, s->status, s->task, s->fault, s->owner, s->job, s->try,
+		s->created };
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		free(parts[i]);

@@ -3,7 +3,7 @@
  * openstack.h - typed calls to the cloud; openstack.c is the only file that
  * spells `openstack` arguments and knows its JSON (openstack-cli.md §3, §6).
  *
- * Every call is bounded by its limit and, within it, by OS_CALL_MS. Calls
+ * Every call is bounded by its limit and, within it, by call-timeout. Calls
  * that change nothing, and delete, are repeated with jitter while the fault is
  * transient and the limit allows; create never is.
  */
@@ -18,14 +18,13 @@
 #include "sig.h"
 #include "strv.h"
 
-#define OS_CALL_MS 60000 /* one call: start 1.3 to 4 s on an idle host, a busy one takes several times that */
-
 struct os_server {
 	char *id;
 	char *name;
 	char *status;           /* BUILD, ACTIVE, ERROR, SHUTOFF … */
 	char *task;             /* task state: "deleting" …; "" when none */
 	char *fault;            /* what nova says of an ERROR; "" when none, or not asked for */
+	char *created;          /* "2026-11-23T17:44:11Z"; "" when the client does not tell (5.5) */
 	char *owner, *job, *try; /* the properties novajob:…; "" when not set */
 	int64_t expires;        /* the property novajob:expires, UNIX time; 0 when not set */
 	struct strv addresses;  /* all, IPv4 before IPv6 */
@@ -69,12 +68,40 @@ bool os_server_create(struct os_client *c, const struct os_wish *w, struct limit
 bool os_server_list(struct os_client *c, const char *name_regex, struct limit limit, struct os_servers *list,
     struct fault *f) ATTR_MUST_USE;
 
+/*
+ * The same, all pages of it (openstack-cli.md §3: clients before 6.1 have to be asked for them): a list that proves
+ * what is not in it.
+ */
+bool os_server_list_all(struct os_client *c, const char *name_regex, struct limit limit, struct os_servers *list,
+    struct fault *f) ATTR_MUST_USE;
+
 /* One server with its fault. FAULT_TRANSIENT when it is not found: only a list proves absence. */
 bool os_server_show(struct os_client *c, const char *id, struct limit limit, struct os_server *s, struct fault *f)
     ATTR_MUST_USE;
 
 /* Ask for a server's deletion. True: accepted, or nothing was said against it; the list tells when it is gone. */
 bool os_server_delete(struct os_client *c, const char *id, struct limit limit, struct fault *f) ATTR_MUST_USE;
+
+/* See that c->version is known. */
+bool os_version(struct os_client *c, struct limit limit, struct fault *f) ATTR_MUST_USE;
+
+/* `openstack KIND show NAME` for "image", "flavor", "network", "security group": *o is a new reference. */
+bool os_show(struct os_client *c, const char *kind, const char *name, struct limit limit, json_t **o, struct fault *f)
+    ATTR_MUST_USE;
+
+/* The project's limits and what is used of them; -1 = not told, or no limit. */
+struct os_quota {
+	int64_t instances, instances_used, cores, cores_used;
+};
+bool os_quota(struct os_client *c, struct limit limit, struct os_quota *q, struct fault *f) ATTR_MUST_USE;
+
+/* The public key of a key pair, one line; the caller's. */
+bool os_keypair_public(struct os_client *c, const char *name, struct limit limit, char **key, struct fault *f)
+    ATTR_MUST_USE;
+
+/* A call that changes nothing, with repeats while the fault is transient (see above). */
+bool os_read(struct os_client *c, const struct strv *words, enum os_expect expect, const char *what, struct limit limit,
+    struct os_answer *a, struct fault *f) ATTR_MUST_USE;
 
 /* The last lines of a server's console, as they are (untrusted); the caller's. */
 bool os_console(struct os_client *c, const char *id, int lines, struct limit limit, char **text, struct fault *f)

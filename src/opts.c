@@ -12,7 +12,8 @@ const struct opt opts_global[] = {
 	{ "help", 'h', OPT_FLAG, offsetof(struct opt_globals, help), NULL, "show this, or a command's help, and exit" },
 	{ "settings", 0, OPT_STRING, offsetof(struct opt_globals, settings), "FILE",
 	    "read settings from FILE, not from " SETTINGS_DEFAULT_FILE },
-	{ "verbose", 'v', OPT_COUNT, offsetof(struct opt_globals, verbose), NULL, "say more; twice: every child's arguments" },
+	{ "verbose", 'v', OPT_COUNT, offsetof(struct opt_globals, verbose), NULL,
+	    "say more; twice: every child's arguments" },
 	{ "version", 'V', OPT_FLAG, offsetof(struct opt_globals, version), NULL, "show the version and exit" },
 	{ 0 },
 };
@@ -37,10 +38,9 @@ find(const struct opt_set *sets, const char *name, size_t len, int val, void **t
 {
 	for (; sets->opts != NULL; sets++)
 		for (const struct opt *o = sets->opts; !is_end(o); o++) {
-			bool hit = name == NULL ? o->val == val
-			                        : o->name != NULL && strlen(o->name) == len && strncmp(o->name, name, len) == 0;
-
-			if (hit) {
+			if (name == NULL ? o->val == val
+			                 : o->name != NULL && strlen(o->name) == len &&
+			                     strncmp(o->name, name, len) == 0) {
 				*target = sets->target;
 				return o;
 			}
@@ -116,18 +116,18 @@ parse_long(struct parser *p, const char *word, struct fault *f)
 	auto_free char *shown = xasprintf("--%.*s", (int)len, word);
 	void *target = NULL;
 	const struct opt *o = find(p->sets, word, len, 0, &target);
-	bool is_setting = o == NULL && settings_find(shown + 2, NULL) >= 0;
+	bool has_value = o == NULL || o->argname != NULL; /* a setting always has one */
 
-	if (o == NULL && !is_setting)
+	if (o == NULL && settings_find(shown + 2, NULL) < 0)
 		return unknown_long(p->sets, shown + 2, f);
-	if (o != NULL && o->argname == NULL && value != NULL)
+	if (!has_value && value != NULL)
 		return fault_set(f, FAULT_USAGE, "option %s takes no value", shown);
-	if (value == NULL && (is_setting || o->argname != NULL)) {
+	if (has_value && value == NULL) {
 		value = next_value(p);
 		if (value == NULL)
 			return missing_value(shown, f);
 	}
-	if (!is_setting)
+	if (o != NULL)
 		return store(o, target, shown, value, f);
 	strv_addf(p->settings, "%s=%s", shown + 2, value);
 	return true;

@@ -51,7 +51,8 @@ extern const struct opt opts_global[];
  * *argv are moved past them. sets is ended by a set without opts. Settings are appended to `settings` as "name=value",
  * their values not looked at. FAULT_USAGE names the wrong option, with the nearest known one as a hint.
  */
-bool opts_parse(const struct opt_set *sets, struct strv *settings, int *argc, char ***argv, struct fault *f) ATTR_MUST_USE;
+bool opts_parse(const struct opt_set *sets, struct strv *settings, int *argc, char ***argv, struct fault *f)
+    ATTR_MUST_USE;
 
 /* The lines of --help for a table. */
 void opts_usage(FILE *out, const struct opt *opts);

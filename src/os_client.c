@@ -15,6 +15,7 @@
 
 #define MARKER      "module list -f json -c openstackclient"
 #define MARKER_KEY  "openstackclient"
+#define MARKER_MAX  ((size_t)512) /* bytes of its answer: one key, one version */
 #define CAP_BYTES   ((size_t)32 * 1024 * 1024) /* of one answer: a project with thousands of servers fits */
 
 /* What the child may see of our environment (openstack-cli.md §7): nothing of the job's. */
@@ -25,11 +26,13 @@ static const char *const env_names[] = {
 };
 
 void
-os_client_init(struct os_client *c, const char *program, bool session)
+os_client_init(struct os_client *c, const struct settings *st, bool urgent, struct limit limit)
 {
 	extern char **environ;
 
-	*c = (struct os_client){ .program = program, .session_wanted = session, .session = PROC_INIT };
+	*c = (struct os_client){ .program = st->openstack, .session_wanted = st->openstack_session, .session = PROC_INIT,
+		.call_ms = st->call_timeout, .slot_limit = limit,
+		.slots = { .state_dir = st->state_dir, .count = st->client_slots, .urgent = urgent, .held = -1 } };
 	for (char **e = environ; e != NULL && *e != NULL; e++)
 		for (size_t i = 0; i < ARRAY_LEN(env_names); i++)
 			if (fnmatch(env_names[i], *e, 0) == 0 && strncmp(*e, "OS_DEBUG=", 9) != 0) {
@@ -43,6 +46,7 @@ os_client_rest(struct os_client *c)
 {
 	if (c->session.pid != 0)
 		(void)proc_end(&c->session, 500); /* whatever its status: it means nothing (openstack-cli.md §2) */
+	slots_give(&c->slots);
 }
 
 void
@@ -86,7 +90,9 @@ session_line(const struct strv *words, struct buf *line)
 static size_t
 find_marker(const struct buf *b, char *version, size_t size)
 {
-	for (size_t at = b->len; at-- > 0;) {
+	size_t least = b->len < MARKER_MAX ? 0 : b->len - MARKER_MAX; /* megabytes are not searched again at each read */
+
+	for (size_t at = b->len; at-- > least;) {
 		json_auto_t *o = NULL;
 		json_error_t e;
 
@@ -243,15 +249,15 @@ call_alone(struct os_client *c, const struct strv *words, enum os_expect expect,
 	return true;
 }
 
-bool
-os_client_call(struct os_client *c, const struct strv *words, enum os_expect expect, bool once, const char *what,
+/* With a slot, by the session or alone. */
+static bool
+call(struct os_client *c, const struct strv *words, enum os_expect expect, bool once, const char *what,
     struct limit limit, struct os_answer *a, struct fault *f)
 {
 	auto_buf struct buf line = BUF_INIT;
 	bool answered;
 	bool fresh = !c->marker_seen;
 
-	os_answer_free(a);
 	if (log_verbosity() > 1) {
 		auto_free char *text = strv_quoted(words);
 
@@ -272,4 +278,34 @@ os_client_call(struct os_client *c, const struct strv *words, enum os_expect exp
 		log_debug("%s; going on with one process per call", f->text);
 	}
 	return once || limit_over(limit) ? false : call_alone(c, words, expect, what, limit, a, f);
+}
+
+bool
+os_client_call(struct os_client *c, const struct strv *words, enum os_expect expect, bool once, const char *what,
+    struct limit limit, struct os_answer *a, struct fault *f)
+{
+	bool ok;
+
+	os_answer_free(a);
+	if (limit_over(limit)) /* not sent, and a session that is well lives on */
+		return limit_fault(f, FAULT_TRANSIENT, "cannot %s: no time is left", what);
+	if (!slots_take(&c->slots, c->slot_limit, f))
+		return fault_wrap(f, "cannot %s", what);
+	ok = call(c, words, expect, once, what, limit_min(limit, once ? c->call_ms * 2 : c->call_ms), a, f);
+	if (c->session.pid == 0)
+		slots_give(&c->slots);
+	return ok;
+}
+
+bool
+os_client_call_alone(struct os_client *c, const struct strv *words, enum os_expect expect, const char *what,
+    struct limit limit, struct os_answer *a, struct fault *f)
+{
+	bool wanted = c->session_wanted;
+	bool ok;
+
+	c->session_wanted = false;
+	ok = os_client_call(c, words, expect, false, what, limit, a, f);
+	c->session_wanted = wanted;
+	return ok;
 }

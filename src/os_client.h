@@ -10,11 +10,14 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "buf.h"
 #include "fault.h"
 #include "proc.h"
+#include "settings.h"
 #include "sig.h"
+#include "slots.h"
 #include "strv.h"
 
 struct os_client {
@@ -24,6 +27,9 @@ struct os_client {
 	struct proc session;
 	struct strv env;        /* the child's whole environment */
 	char version[32];       /* of python-openstackclient, from the marker; "" until known */
+	int64_t call_ms;        /* the setting call-timeout */
+	struct slots slots;     /* one is held while a process lives */
+	struct limit slot_limit; /* of the wait for a slot, which is not the cloud's time */
 	int starts;             /* processes started so far */
 };
 
@@ -42,8 +48,11 @@ struct os_answer {
 #define OS_ANSWER_INIT { .json = NULL, .text = BUF_INIT, .unknown = false }
 #define auto_answer __attribute__((cleanup(os_answer_free)))
 
-/* Set up; starts nothing. program is borrowed. */
-void os_client_init(struct os_client *c, const char *program, bool session);
+/*
+ * Set up; starts nothing. st is borrowed. limit bounds the waits for a client slot; urgent: cleanup and sweep, which
+ * may take the reserved one.
+ */
+void os_client_init(struct os_client *c, const struct settings *st, bool urgent, struct limit limit);
 
 /* End the session's process; the next call starts another. */
 void os_client_rest(struct os_client *c);
@@ -53,10 +62,15 @@ void os_client_end(struct os_client *c);
 
 /*
  * Do one command: words without the program's name. `what` says it for people ("create server x"). once: must not be
- * sent a second time when its outcome is unknown (create). Every call is bounded by limit.
+ * sent a second time when its outcome is unknown (create). Every call is bounded by limit and by call-timeout, which
+ * begins when a slot is there; a create gets twice that.
  * On failure f is classified (os_fault.h); a->unknown tells whether it may have worked all the same.
  */
 bool os_client_call(struct os_client *c, const struct strv *words, enum os_expect expect, bool once, const char *what,
+    struct limit limit, struct os_answer *a, struct fault *f) ATTR_MUST_USE;
+
+/* The same by a process of its own, never in the session. */
+bool os_client_call_alone(struct os_client *c, const struct strv *words, enum os_expect expect, const char *what,
     struct limit limit, struct os_answer *a, struct fault *f) ATTR_MUST_USE;
 
 void os_answer_free(struct os_answer *a);

@@ -19,6 +19,8 @@ struct row {
 #define CREDENTIALS "check the OS_* variables of the runner's service (or clouds.yaml) with 'openstack token issue'"
 #define NAMES "check the name with 'openstack <kind> list', as this project sees it"
 
+#define BROKEN "the openstack client is not installed as it should be: try 'openstack --version'"
+
 /* The first row that fits counts. The service's own wording changes: only these parts are matched. */
 static const struct row rows[] = {
 	{ "Quota exceeded", 0, 0, FAULT_BUSY, "wait for other servers to go, or ask for a higher quota" },
@@ -33,14 +35,14 @@ static const struct row rows[] = {
 	{ "was not found.", 0, 0, FAULT_SETTING, "OS_CLOUD must name a cloud of clouds.yaml" }, /* Cloud X was not found. */
 	{ "region not found", 0, 0, FAULT_SETTING, "check OS_REGION_NAME" },
 	{ "is disabled because", 0, 0, FAULT_SETTING, "check OS_REGION_NAME and the services of the cloud" },
-	{ "service in", 0, 0, FAULT_SETTING, "check OS_REGION_NAME" }, /* public endpoint for x service in y region not found */
+	{ "Could not find requested endpoint", 0, 0, FAULT_SETTING, "check OS_REGION_NAME and the services of the cloud" },
 	{ "No Image found", 0, 0, FAULT_MISSING, NAMES },
 	{ "No Flavor found", 0, 0, FAULT_MISSING, NAMES },
 	{ "No flavor with", 0, 0, FAULT_MISSING, NAMES },
 	{ "No Network found", 0, 0, FAULT_MISSING, NAMES },
 	{ "No SecurityGroup found", 0, 0, FAULT_MISSING, NAMES },
 	{ "Invalid key_name provided", 0, 0, FAULT_MISSING, "check key-pair with 'openstack keypair list' as the same user" },
-	{ "More than one", 0, 0, FAULT_SETTING, "use an id instead of the name" },
+	{ "More than one", 0, 0, FAULT_MISSING, "use an id instead of the name" },
 	{ "Multiple possible networks found", 0, 0, FAULT_SETTING, "set network: the project sees several" },
 	{ "No server with a name or ID", 0, 0, FAULT_TRANSIENT, "" }, /* also for 500 and resets: only a list is proof */
 	{ "No Server found for", 0, 0, FAULT_TRANSIENT, "" },
@@ -58,6 +60,8 @@ static const struct row rows[] = {
 	{ "usage: ", 0, 0, FAULT_SETTING, "this openstack client does not know the option: 5.5 to 10.5 are supported" },
 	{ "unrecognized arguments", 0, 0, FAULT_SETTING, "this openstack client does not know the option: 5.5 to 10.5 are supported" },
 	{ "is not an openstack command", 0, 0, FAULT_SETTING, "this openstack client lacks a command: 5.5 to 10.5 are supported" },
+	{ "ModuleNotFoundError", 0, 0, FAULT_SETTING, BROKEN },
+	{ "ImportError", 0, 0, FAULT_SETTING, BROKEN },
 	{ "Can't open", 0, 0, FAULT_LOCAL, "" },
 	{ "versions supported by client", 0, 0, FAULT_SETTING, "unset OS_COMPUTE_API_VERSION" },
 	{ "default microversion", 0, 0, FAULT_SETTING, "unset OS_COMPUTE_API_VERSION" },

@@ -2,8 +2,10 @@
 /* record.c - what a job's stages leave for each other; see record.h. */
 #include "record.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libutil.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -13,11 +15,14 @@
 #include "buf.h"
 #include "json.h"
 #include "log.h"
+#include "text.h"
 #include "xalloc.h"
 
 #define RECORD_VERSION  1
 #define RECORD_MAX      ((off_t)1024 * 1024) /* bytes; a record has a few KiB */
 #define LOCK_WAIT_MS    10000
+#define HEX             "0123456789abcdef"
+#define NAME_LETTERS    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 static const char *const phases[] = {
 	[PHASE_NONE] = "none",         [PHASE_CREATING] = "creating", [PHASE_READY] = "ready",
@@ -80,14 +85,19 @@ own_dir(const char *path, bool make, bool *missing, struct fault *f)
 bool
 state_open(struct state *s, const char *dir, const char *key, bool make, struct fault *f)
 {
-	auto_free char *jobs = xasprintf("%s/jobs", dir);
+	size_t len = strlen(dir);
+	auto_free char *jobs = NULL;
 	bool missing;
 
-	s->dir = xstrdup(dir);
-	s->job = xasprintf("%s/%s", jobs, key);
+	while (len > 1 && dir[len - 1] == '/') /* lstat("link/") would follow it */
+		len--;
+	s->dir = xstrndup(dir, len);
+	dir = s->dir;
+	jobs = xasprintf("%s/jobs", dir);
+	s->job = key == NULL ? NULL : xasprintf("%s/%s", jobs, key);
 	if (!own_dir(dir, make, &missing, f))
 		return false;
-	if (missing)
+	if (missing || key == NULL)
 		return true;
 	if (!own_dir(jobs, make, &missing, f))
 		return false;
@@ -100,6 +110,31 @@ state_free(struct state *s)
 	free(s->dir);
 	free(s->job);
 	*s = (struct state)STATE_INIT;
+}
+
+void
+state_keys(const char *dir, struct strv *keys)
+{
+	auto_free char *jobs = xasprintf("%s/jobs", dir);
+	auto_dir DIR *d = opendir(jobs);
+	const struct dirent *e;
+
+	while (d != NULL && (e = readdir(d)) != NULL)
+		if (e->d_name[0] != '.')
+			strv_add(keys, e->d_name);
+}
+
+int
+state_alone(const struct state *s, const char *kind, struct fault *f)
+{
+	auto_free char *path = xasprintf("%s/%s.lock", s->dir, kind);
+	int fd = flopen(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+
+	if (fd < 0 && errno == EWOULDBLOCK)
+		(void)fault_set(f, FAULT_LOCAL, "another novajob %s is at work ('%s')", kind, path);
+	else if (fd < 0)
+		(void)fault_errno(f, FAULT_LOCAL, "cannot open '%s'", path);
+	return fd;
 }
 
 int
@@ -169,6 +204,45 @@ copy_str(const json_t *o, const char *key)
 	return s[0] == '\0' ? NULL : xstrdup(s);
 }
 
+static bool
+is_address(const char *s)
+{
+	unsigned char bytes[16];
+
+	return inet_pton(AF_INET, s, bytes) == 1 || inet_pton(AF_INET6, s, bytes) == 1;
+}
+
+/* Is what the record names of the alphabet it was written with? Empty is fine: not known. */
+static bool
+is_sane(const json_t *o, struct fault *f)
+{
+	const struct {
+		const char *key, *letters;
+		size_t max;
+	} texts[] = {
+		{ "try", HEX, TRY_SIZE - 1 },
+		{ "server_id", HEX "ABCDEF-", 36 },
+		{ "server_name", NAME_LETTERS, 255 },
+	};
+	const json_t *addresses = json_object_get(o, "addresses");
+	const char *address = json_str(o, "address");
+	const json_t *a;
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(texts); i++) {
+		const char *text = json_str(o, texts[i].key);
+
+		if (strlen(text) > texts[i].max || !text_only(text, texts[i].letters) || text[0] == '-')
+			return fault_set(f, FAULT_LOCAL, "%s '%.80s' makes no sense", texts[i].key, text);
+	}
+	if (address[0] != '\0' && !is_address(address))
+		return fault_set(f, FAULT_LOCAL, "address '%.80s' is none", address);
+	json_array_foreach(addresses, i, a)
+		if (!json_is_string(a) || !is_address(json_string_value(a)))
+			return fault_set(f, FAULT_LOCAL, "addresses: one is none");
+	return true;
+}
+
 /* Everything of the record that later reaches an argv or a path is checked here. */
 static bool
 parse(struct record *r, const json_t *o, struct fault *f)
@@ -179,11 +253,13 @@ parse(struct record *r, const json_t *o, struct fault *f)
 	size_t i;
 
 	if (json_int(o, "version", 0) != RECORD_VERSION)
-		return fault_set(f, FAULT_LOCAL, "the record is of another version");
+		return fault_set(f, FAULT_LOCAL, "it is of another version");
 	for (i = PHASE_CREATING; i < ARRAY_LEN(phases) && strcmp(phases[i], phase) != 0; i++)
 		;
-	if (i == ARRAY_LEN(phases) || strlen(json_str(o, "try")) >= TRY_SIZE)
-		return fault_set(f, FAULT_LOCAL, "the record makes no sense (phase '%s')", phase);
+	if (i == ARRAY_LEN(phases))
+		return fault_set(f, FAULT_LOCAL, "phase '%.80s' makes no sense", phase);
+	if (!is_sane(o, f))
+		return false;
 	r->phase = (enum phase)i;
 	(void)strlcpy(r->try, json_str(o, "try"), sizeof(r->try)); /* length checked above */
 	r->server_id = copy_str(o, "server_id");
@@ -191,8 +267,7 @@ parse(struct record *r, const json_t *o, struct fault *f)
 	r->address = copy_str(o, "address");
 	r->lost = copy_str(o, "lost");
 	json_array_foreach(addresses, i, a)
-		if (json_is_string(a))
-			strv_add(&r->addresses, json_string_value(a));
+		strv_add(&r->addresses, json_string_value(a));
 	r->intent_at = json_int(o, "intent_at", 0);
 	r->expires = json_int(o, "expires", 0);
 	r->create_ms = json_int(o, "create_ms", 0);
@@ -215,7 +290,7 @@ record_read(struct record *r, const struct state *s, struct fault *f)
 		return true;
 	record_free(r);
 	(void)fault_hint(f, "remove '%s' when its job is over; the server is found by its properties", path);
-	return fault_wrap(f, "cannot use '%s'", path);
+	return fault_wrap(f, "cannot use the record '%s'", path);
 }
 
 static json_t *

@@ -58,10 +58,16 @@ struct state {
 
 /*
  * Open the state directory for a job, making what is missing (0700) when `make`. Directories that are links, foreign,
- * or writable by others are refused: FAULT_SETTING. Without `make` and without a directory: true, and no record.
+ * or writable by others are refused: FAULT_SETTING. key NULL: only STATE itself. Without `make` and without a directory: true, and no record.
  */
 bool state_open(struct state *s, const char *dir, const char *key, bool make, struct fault *f) ATTR_MUST_USE;
 void state_free(struct state *s);
+
+/* The keys of all jobs that have a directory in STATE. */
+void state_keys(const char *dir, struct strv *keys);
+
+/* Be the only one of a kind ("sweep"): a descriptor to keep open, or -1 with a fault when another is at work. */
+int state_alone(const struct state *s, const char *kind, struct fault *f) ATTR_MUST_USE;
 
 /* Take STATE's lock; a descriptor to close, or -1 with a fault (10 s without getting it: FAULT_LOCAL). */
 int state_lock(const struct state *s, struct fault *f) ATTR_MUST_USE;

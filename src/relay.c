@@ -16,6 +16,8 @@
 #define RELAY_READ      ((size_t)64 * 1024)
 #define PARTIAL_MS      100  /* a line without its end is passed on after so long */
 #define UNCONFIRMED_MS  1000 /* a mark without a status was not ours */
+#define NEARLY_A_MARK   ((size_t)16) /* so many bytes of it, half of them random, are no accident */
+#define SMALL_WRITE     ((size_t)4096) /* PIPE_BUF: what poll says there is room for */
 
 void
 relay_init(struct relay *r, int fd, const char *mark)
@@ -32,10 +34,13 @@ relay_init(struct relay *r, int fd, const char *mark)
 	 * Never a file: the new description has an offset of its own, and stderr, on the old one, would write over it. */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	r->out_fd = -1;
-	if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode))
+	r->is_pipe = fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+	if (r->is_pipe)
 		r->out_fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-	if (r->out_fd < 0)
+	if (r->out_fd < 0) {
 		r->out_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		r->may_block = !S_ISREG(st.st_mode);
+	}
 }
 
 bool
@@ -54,6 +59,23 @@ bool
 relay_at_mark(const struct relay *r)
 {
 	return r->mark_at != SIZE_MAX;
+}
+
+struct pollfd
+relay_pollfd(const struct relay *r)
+{
+	bool is_wanted = relay_has_ready(r) || (r->is_pipe && r->write_errno == 0);
+
+	return (struct pollfd){ .fd = is_wanted ? r->out_fd : -1, .events = relay_has_ready(r) ? POLLOUT : 0 };
+}
+
+void
+relay_event(struct relay *r, short revents)
+{
+	if (relay_has_ready(r))
+		relay_write(r); /* errno tells more than POLLERR */
+	else if ((revents & POLLERR) != 0)
+		r->write_errno = EPIPE;
 }
 
 /* How many of the last bytes may be the beginning of the mark? */
@@ -109,6 +131,7 @@ compact(struct relay *r)
 void
 relay_read(struct relay *r, int *fd)
 {
+	bool was_empty, was_at_mark;
 	size_t from;
 	ssize_t n;
 
@@ -127,9 +150,13 @@ relay_read(struct relay *r, int *fd)
 		return;
 	}
 	from = r->len;
+	was_empty = r->len == r->ready;
+	was_at_mark = relay_at_mark(r);
 	r->len += (size_t)n;
-	r->since_ms = clock_ms();
+	r->is_held = false;
 	mark_ready(r, from);
+	if (was_empty || r->ready > from || relay_at_mark(r) != was_at_mark)
+		r->since_ms = clock_ms();
 	relay_write(r);
 }
 
@@ -137,8 +164,16 @@ void
 relay_write(struct relay *r)
 {
 	while (relay_has_ready(r)) {
-		ssize_t n = write(r->out_fd, r->data + r->start, r->ready - r->start);
+		struct pollfd room = { .fd = r->out_fd, .events = POLLOUT };
+		size_t size = r->ready - r->start;
+		ssize_t n;
 
+		if (r->may_block && r->write_errno == 0) {
+			if (poll(&room, 1, 0) <= 0)
+				return;
+			size = size < SMALL_WRITE ? size : SMALL_WRITE;
+		}
+		n = write(r->out_fd, r->data + r->start, size);
 		if (n > 0) {
 			r->start += (size_t)n;
 			continue;
@@ -155,7 +190,7 @@ relay_write(struct relay *r)
 int64_t
 relay_due_ms(const struct relay *r)
 {
-	int64_t wait = relay_at_mark(r) ? UNCONFIRMED_MS : PARTIAL_MS;
+	int64_t wait = relay_at_mark(r) || r->is_held ? UNCONFIRMED_MS : PARTIAL_MS;
 	int64_t left = r->since_ms + wait - clock_ms();
 
 	if (r->len == r->ready)
@@ -180,7 +215,12 @@ relay_tick(struct relay *r)
 			r->mark_at = rest == NULL ? SIZE_MAX : (size_t)(rest - r->data);
 			r->ready = rest == NULL ? r->len : r->mark_at;
 		}
+	} else if (!r->is_held && mark_prefix(r) >= NEARLY_A_MARK) { /* its end is on the way */
+		r->is_held = true;
+		r->ready = r->len - mark_prefix(r);
+		r->since_ms = clock_ms();
 	} else {
+		r->is_held = false;
 		r->ready = r->len;
 	}
 	relay_write(r);

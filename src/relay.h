@@ -8,6 +8,7 @@
 #ifndef NOVAJOB_RELAY_H
 #define NOVAJOB_RELAY_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +17,8 @@
 
 struct relay {
 	int out_fd;       /* our own, non-blocking where the kernel lets us */
+	bool is_pipe;     /* its reader can go away */
+	bool may_block;   /* the kernel did not let us */
 	char *data;       /* owned, RELAY_CAP bytes */
 	size_t start;     /* data[start] is the first byte not written yet */
 	size_t ready;     /* data[start..ready) may be written now */
@@ -23,7 +26,8 @@ struct relay {
 	size_t mark_at;   /* where the whole mark stands, or SIZE_MAX */
 	char mark[RELAY_MARK_MAX];
 	size_t mark_len;
-	int64_t since_ms; /* when the last bytes came, on clock_ms()'s clock */
+	bool is_held;     /* what waits is nearly the whole mark, and waits longer */
+	int64_t since_ms; /* when the first of the bytes that wait came, on clock_ms()'s clock */
 	int write_errno;  /* why the log cannot be written to; 0 = it can */
 };
 
@@ -34,8 +38,14 @@ void relay_init(struct relay *r, int fd, const char *mark);
 /* Is there room for more bytes? Until there is, do not poll the child. */
 bool relay_has_room(const struct relay *r);
 
-/* Are there bytes to write now? Then poll out_fd for POLLOUT. */
+/* Are there bytes to write now? */
 bool relay_has_ready(const struct relay *r);
+
+/* What to poll: POLLOUT when there are bytes to write; a pipe always, for POLLERR tells that its reader has gone. */
+struct pollfd relay_pollfd(const struct relay *r);
+
+/* Do what poll has told. */
+void relay_event(struct relay *r, short revents);
 
 /* Read what *fd has and write what may be written. At EOF *fd is closed and becomes -1. */
 void relay_read(struct relay *r, int *fd);

@@ -14,9 +14,8 @@
 #include "text.h"
 
 #define STATUS_LINE_MAX  ((size_t)16 * 1024) /* of ssh's stderr; longer lines are passed on in parts */
-#define AFTER_STATUS_MS  1000  /* output that still comes after the status, when there is no mark */
+#define QUIET_MS         1000  /* the script or ssh has ended, yet neither mark nor EOF: nobody prints any more */
 #define AFTER_STOP_MS    2000  /* beyond stop-grace: for the second connection and the last words */
-#define DRAIN_MS         1000
 
 /* What happens to a stage, in this order. */
 enum step {
@@ -33,39 +32,74 @@ struct run {
 	struct proc stop;   /* the one that ends it */
 	struct buf status;  /* an unfinished line of ssh's stderr */
 	enum step step;
-	bool started, has_status, is_short, no_bash;
+	bool started, has_status, is_short, is_full, no_bash;
+	bool unreached;     /* ssh said that there is no connection */
 	int64_t pid;        /* of the wrapper in the server, 0 = not known */
 	int64_t code;
-	int64_t until_ms;   /* of what is waited for: the mark, the drain, the stop; -1 = nothing */
+	int64_t quiet_ms;   /* since when nothing has come, though there was room for it */
+	int64_t until_ms;   /* of a stop */
 	struct proc_result ssh_end;
 	bool ssh_ended, stop_ended;
 	struct remote_result *result;
 };
 
+/* Does this line tell that there is no connection? Then nothing can have been run. */
+static bool
+tells_unreached(const char *line)
+{
+	static const char *const texts[] = { "connect to host", "kex_exchange_identification", "banner exchange",
+		"Not allowed at this time", "Permission denied", "Host key verification failed", "UNPROTECTED PRIVATE KEY" };
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		if (strstr(line, texts[i]) != NULL)
+			return true;
+	return false;
+}
+
+/* Words that are not the wrapper's. */
+static void
+take_other(struct run *run, const char *line, size_t len)
+{
+	if (len == 0)
+		return;
+	if (!run->unreached) /* else it is known already why; "Connection closed by ..." comes behind it */
+		text_one_line(run->result->said, sizeof(run->result->said), line);
+	if (!run->started && tells_unreached(line))
+		run->unreached = true;
+	if (!run->started || run->has_status) /* banners, rc files; after the start only ssh itself speaks here */
+		log_raw(line, len);
+	else
+		log_say("ssh: %s", run->result->said);
+}
+
 static void
 take_line(struct run *run, char *line, size_t len)
 {
-	switch (ssh_said(&run->words, line, run->started ? &run->code : &run->pid)) {
+	size_t at;
+	enum ssh_said said = ssh_said(&run->words, line, len, &at, run->started ? &run->code : &run->pid);
+
+	line[at] = '\0';
+	take_other(run, line, at);
+	switch (said) {
 	case SSH_SAID_START:
 		run->started = true;
 		return;
 	case SSH_SAID_EXIT:
 		run->has_status = run->started;
+		run->quiet_ms = clock_ms();
 		return;
 	case SSH_SAID_SHORT:
 		run->is_short = true;
+		return;
+	case SSH_SAID_FULL:
+		run->is_full = true;
 		return;
 	case SSH_SAID_NOBASH:
 		run->no_bash = true;
 		return;
 	case SSH_SAID_OTHER:
-		break;
+		return;
 	}
-	text_one_line(run->result->said, sizeof(run->result->said), line);
-	if (!run->started || run->has_status) /* banners, rc files; after the start only ssh itself speaks here */
-		log_raw(line, len);
-	else
-		log_say("ssh: %s", run->result->said);
 }
 
 /* Take ssh's stderr apart into lines. */
@@ -84,12 +118,18 @@ read_status(struct run *run)
 		buf_drop(b, n);
 	}
 	if (b->len > STATUS_LINE_MAX || (run->ssh.err_fd < 0 && b->len > 0)) {
-		take_line(run, b->data, b->len);
+		size_t n = b->len;
+
+		buf_add(b, "", 1); /* take_line wants a NUL behind it */
+		take_line(run, b->data, n);
 		buf_clear(b);
 	}
 }
 
-/* Start the second command that ends what the first one started. */
+/*
+ * Start the second command that ends what the first one started. Before the first has said so, it is ended itself: then
+ * the script is cut off, or runs already and carries the tag.
+ */
 static void
 start_stop(struct run *run)
 {
@@ -102,10 +142,21 @@ start_stop(struct run *run)
 	run->until_ms = clock_ms() + grace_ms + AFTER_STOP_MS;
 	if (run->ssh_ended)
 		return;
+	if (!run->started)
+		(void)proc_end(&run->ssh, 0);
 	ssh_stop_argv(&argv, run->target, &run->words, run->pid, grace_ms / 1000);
 	ssh_env(&env);
 	if (!proc_start(&run->stop, &spec, &f))
 		log_say("cannot end the script in the server: %s", f.text);
+}
+
+/* When to give up waiting; -1 = never. */
+static int64_t
+give_up_ms(const struct run *run)
+{
+	if (run->step == STOPPING)
+		return run->until_ms;
+	return run->has_status || run->ssh_ended ? run->quiet_ms + QUIET_MS : -1;
 }
 
 /* Wait for something to happen and take it in. */
@@ -113,18 +164,19 @@ static void
 turn(struct run *run)
 {
 	struct relay *relay = &run->relay;
+	bool has_room = relay_has_room(relay);
 	struct pollfd fds[5] = {
 		{ .fd = run->ssh.pidfd, .events = POLLIN },
-		{ .fd = relay_has_room(relay) ? run->ssh.out_fd : -1, .events = POLLIN },
+		{ .fd = has_room ? run->ssh.out_fd : -1, .events = POLLIN },
 		{ .fd = run->ssh.err_fd, .events = POLLIN },
-		{ .fd = relay_has_ready(relay) ? relay->out_fd : -1, .events = POLLOUT },
+		relay_pollfd(relay),
 		{ .fd = run->stop.pidfd, .events = POLLIN },
 	};
 	int64_t wait = relay_due_ms(relay);
 	struct proc_result stop_end;
 
-	if (run->until_ms >= 0) {
-		int64_t left = run->until_ms - clock_ms();
+	if (give_up_ms(run) >= 0) {
+		int64_t left = give_up_ms(run) - clock_ms();
 
 		left = left < 0 ? 0 : left;
 		wait = wait < 0 || left < wait ? left : wait;
@@ -134,20 +186,24 @@ turn(struct run *run)
 		read_status(run);
 	if (fds[1].revents != 0)
 		relay_read(relay, &run->ssh.out_fd);
+	if (fds[1].revents != 0 || !has_room) /* a reader that stands still does not make us lose the rest */
+		run->quiet_ms = clock_ms();
 	if (fds[3].revents != 0)
-		relay_write(relay);
+		relay_event(relay, fds[3].revents);
 	relay_tick(relay);
-	if (proc_reap(&run->ssh, &run->ssh_end))
+	if (proc_reap(&run->ssh, &run->ssh_end)) {
 		run->ssh_ended = true;
+		run->quiet_ms = clock_ms();
+	}
 	if (proc_reap(&run->stop, &stop_end))
 		run->stop_ended = stop_end.kind == PROC_EXITED && stop_end.code == 0;
 }
 
-/* Is there anything more to wait for? */
+/* Is there nothing more to wait for? */
 static bool
-is_over(struct run *run)
+is_over(const struct run *run)
 {
-	bool late = run->until_ms >= 0 && clock_ms() >= run->until_ms;
+	bool late = give_up_ms(run) >= 0 && clock_ms() >= give_up_ms(run);
 
 	if (run->step == STOPPING)
 		return late || run->stop.pid == 0;
@@ -155,8 +211,6 @@ is_over(struct run *run)
 		return true;
 	if (run->ssh.out_fd < 0 && (run->has_status || run->ssh.err_fd < 0))
 		return run->has_status || run->ssh_ended;
-	if ((run->has_status || run->ssh_ended) && run->until_ms < 0)
-		run->until_ms = clock_ms() + (run->has_status ? AFTER_STATUS_MS : DRAIN_MS);
 	return late;
 }
 
@@ -171,24 +225,11 @@ flush(struct run *run)
 		read_status(run);
 	relay_finish(&run->relay, run->has_status);
 	while (relay_has_ready(&run->relay) && !limit_over(limit)) {
-		struct pollfd fd = { .fd = run->relay.out_fd, .events = POLLOUT };
+		struct pollfd fd = relay_pollfd(&run->relay);
 
 		if (sig_poll(&fd, 1, limit_left_ms(limit)) > 0)
-			relay_write(&run->relay);
+			relay_event(&run->relay, fd.revents);
 	}
-}
-
-/* Did ssh fail before there was a connection? Then nothing can have been run. */
-static bool
-unreached(const struct run *run)
-{
-	static const char *const texts[] = { "connect to host", "kex_exchange_identification", "banner exchange",
-		"Not allowed at this time", "Permission denied", "Host key verification failed", "UNPROTECTED PRIVATE KEY" };
-
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		if (strstr(run->result->said, texts[i]) != NULL)
-			return !run->started;
-	return false;
 }
 
 static enum remote_end
@@ -200,13 +241,15 @@ outcome(const struct run *run)
 		return REMOTE_STOPPED;
 	if (run->has_status)
 		return REMOTE_EXITED;
+	if (run->is_full)
+		return REMOTE_FULL;
 	if (run->is_short)
 		return REMOTE_SHORT;
 	if (run->no_bash)
 		return REMOTE_NO_BASH;
 	if (!run->started && run->ssh_ended && run->ssh_end.kind == PROC_EXITED && run->ssh_end.code != 255)
 		return REMOTE_REFUSED;
-	return unreached(run) ? REMOTE_UNREACHED : REMOTE_LOST;
+	return run->unreached && !run->started ? REMOTE_UNREACHED : REMOTE_LOST;
 }
 
 bool
@@ -215,8 +258,7 @@ remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struc
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_FD, .out = PROC_PIPE, .err = PROC_PIPE,
 		.in_fd = script_fd };
-	struct run run = { .target = t, .ssh = PROC_INIT, .stop = PROC_INIT, .status = BUF_INIT, .until_ms = -1,
-		.result = r };
+	struct run run = { .target = t, .ssh = PROC_INIT, .stop = PROC_INIT, .status = BUF_INIT, .result = r };
 	char mark[RELAY_MARK_MAX];
 
 	*r = (struct remote_result){ .end = REMOTE_LOST };
@@ -224,20 +266,24 @@ remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struc
 	ssh_end_mark(mark, sizeof(mark), &run.words);
 	ssh_stage_argv(&argv, t, &run.words, script_size);
 	ssh_env(&env);
+	if (sig_stopped()) {
+		*r = (struct remote_result){ .end = REMOTE_STOPPED, .confirmed = true };
+		return true;
+	}
 	if (lseek(script_fd, 0, SEEK_SET) != 0)
 		return fault_errno(f, FAULT_LOCAL, "cannot rewind the script");
 	if (!proc_start(&run.ssh, &spec, f))
 		return false;
 	relay_init(&run.relay, STDOUT_FILENO, mark);
 	while (!is_over(&run)) {
-		turn(&run);
 		if (run.step == RUNNING && (sig_stopped() || run.relay.write_errno != 0))
 			start_stop(&run);
+		turn(&run);
 	}
 	flush(&run);
 	r->end = outcome(&run);
 	r->code = (int)run.code;
-	r->confirmed = run.stop_ended || run.ssh_ended || run.has_status;
+	r->confirmed = run.stop_ended || (run.has_status && run.step == RUNNING) || r->end == REMOTE_UNREACHED;
 	errno = run.relay.write_errno;
 	if (errno != 0)
 		log_say("cannot write the job log: %s", strerror(errno));

@@ -18,20 +18,22 @@ enum remote_end {
 	REMOTE_UNREACHED,  /* no connection came to be: nothing was run */
 	REMOTE_REFUSED,    /* the account's shell does not run commands */
 	REMOTE_SHORT,      /* the script did not arrive whole: nothing was run */
+	REMOTE_FULL,       /* no room to keep it there: nothing was run */
 	REMOTE_NO_BASH,
-	REMOTE_STOPPED,    /* we were told to stop; the script's processes are ended, or confirmed is false */
+	REMOTE_STOPPED,    /* we were told to stop; no process of the script is left, or confirmed is false */
 	REMOTE_LOG_BROKEN, /* our stdout cannot be written to; ended as for a stop */
 };
 
 struct remote_result {
 	enum remote_end end;
 	int code;
-	bool confirmed;   /* REMOTE_STOPPED, _LOG_BROKEN: the server has confirmed the end */
-	char said[300];   /* the last thing ssh said, one safe line; "" = nothing */
+	bool confirmed;   /* REMOTE_STOPPED, _LOG_BROKEN: the server has confirmed the end; _UNREACHED: true */
+	char said[300];   /* what ssh said: why it was not connected, else the last thing; one safe line; "" = nothing */
 };
 
 /*
- * Run the script (an open regular file, read from its start; borrowed) on the target, its output to our stdout.
+ * Run the script (an open regular file, read from its start; borrowed) on the target, its output to our stdout. With a
+ * negative script_size it is not kept in a file there but run as it arrives: for a server with a full disk.
  * False with a fault only when ssh cannot be started; everything else is told by *r.
  */
 bool remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struct remote_result *r,

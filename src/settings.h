@@ -94,8 +94,8 @@ bool settings_load(struct settings *s, const struct settings_from *from, struct 
  * FAULT_SETTING names what is not. */
 bool settings_complete(const struct settings *s, struct fault *f) ATTR_MUST_USE;
 
-/* All values as a JSON object, for NOVAJOB_RESOLVED and the record: {"version":1,"settings":{name:text},"from":{name:where}}.
- * A new reference. Secrets are in it. */
+/* All values as a JSON object, for NOVAJOB_RESOLVED and the record, secrets too. A new reference.
+ * {"version":1,"settings":{name:text},"from":{name:where}} */
 json_t *settings_json(const struct settings *s);
 
 /* The way back; checks as strictly as any source. Unknown version or key: FAULT_SETTING. A setting missing there has

@@ -34,6 +34,11 @@
 	X(path, cache_dir, "cache-dir", "", A_PATH, 0, 1000, S_HOST, "cache_dir told to the runner") \
 	X(path, state_dir, "state-dir", "", A_PATH, 0, 1000, S_HOST, "where the jobs' records are") \
 	X(text, owner, "owner", "novajob", A_WORD, 0, 64, S_HOST, "the name this host, or group of hosts, owns servers by") \
+	X(span, call_timeout, "call-timeout", "60s", NULL, 1, 3600, S_HOST, "how long one call of openstack may take; a create twice that") \
+	X(span, alive_timeout, "alive-timeout", "60s", NULL, 3, 3600, S_HOST, "a silent connection is dead after so long without an answer") \
+	X(span, busy_timeout, "busy-timeout", "30m", NULL, 0, 86400, S_HOST, "how long prepare waits for quota or room in the cloud") \
+	X(number, client_slots, "client-slots", "4", NULL, 2, 64, S_HOST, "how many openstack processes may live at once on this host") \
+	X(span, sweep_grace, "sweep-grace", "6h", NULL, 0, 2592000, S_HOST, "other hosts' servers are swept so long after their expiry") \
 	X(span, max_life, "max-life", "24h", NULL, 60, 2592000, S_HOST, "no server expires later than this after its creation") \
 	X(path, openstack, "openstack", "openstack", A_PATH, 0, 1000, S_HOST, "the openstack program") \
 	X(path, ssh, "ssh", "ssh", A_PATH, 0, 1000, S_HOST, "the ssh program") \

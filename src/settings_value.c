@@ -68,7 +68,8 @@ text_ok(int setting, const char *text, struct fault *f)
 	if (text[0] == ' ' || text[len - 1] == ' ')
 		return fault_set(f, FAULT_SETTING, "a blank at the start or end is not allowed");
 	if (len > (size_t)info->max)
-		return fault_set(f, FAULT_SETTING, "'%.*s%s' is longer than %" PRId64 " characters", SHOW(text), info->max);
+		return fault_set(f, FAULT_SETTING, "'%.*s%s' is longer than %" PRId64 " characters", SHOW(text),
+		    info->max);
 	if (info->type == TYPE_path)
 		return path_ok(info, text, f);
 	if (info->type == TYPE_list)

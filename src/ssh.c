@@ -18,15 +18,18 @@
 /*
  * The stage's wrapper: $1 nonce, $2 tag, $3 bytes of script. fd 3 is ssh's stderr, which the script never gets. The
  * script is spooled to an unlinked file first: a script cut off by a lost connection is not run, and bash reads a file
- * in blocks but a pipe byte by byte (113 KB: 59 ms). Where no file can be made it is read from the pipe.
+ * in blocks but a pipe byte by byte (113 KB: 59 ms). Where no file can be made it is read from the pipe; where the file
+ * cannot be filled (a full disk) we are asked to come again with S = -1, for the pipe.
  */
 static const char stage_text[] =
     "N=novajob-$1; T=$2; S=$3; exec 3>&2 2>&1; trap : TERM HUP INT; "
     "echo $N start $$ >&3; "
     "command -v bash >/dev/null || { echo $N nobash >&3; exit 1; }; "
+    "f=; [ $S -lt 0 ] || "
     "f=$(umask 077; mktemp /tmp/novajob.XXXXXXXXXX 2>/dev/null || mktemp /var/tmp/novajob.XXXXXXXXXX 2>/dev/null); "
     "if [ -n \"$f\" ]; then "
-    "cat >\"$f\"; exec 4<\"$f\"; n=$(wc -c <\"$f\"); rm -f \"$f\"; "
+    "cat >\"$f\" 2>/dev/null; s=$?; exec 4<\"$f\"; n=$(wc -c <\"$f\"); rm -f \"$f\"; "
+    "[ $s = 0 ] || { echo $N full >&3; exit 1; }; "
     "[ $n -eq $S ] || { echo $N short >&3; exit 1; }; "
     "else exec 4<&0; fi; "
     "exec </dev/null; "
@@ -34,12 +37,14 @@ static const char stage_text[] =
     "s=$?; echo $N exit $s >&3; echo $N end";
 
 /*
- * Ending a stage: $1 process id of its wrapper or 0, $2 tag, $3 grace in tenths of a second. Its processes are those
+ * Ending a stage: $1 process id of its wrapper or 0, $2 tag, $3 grace in hundredths of a second. Its processes are those
  * of the wrapper's session (sshd makes one per command) and those with the tag in their environment; the wrapper
- * itself is left to report.
+ * itself is left to report. The grace is measured by the clock: one look at a full /proc may take longer than the pause
+ * between two. Exit 0: none is left.
  */
 static const char stop_text[] =
-    "w=$1; T=NOVAJOB_STAGE=$2; g=$3; s=$w; "
+    "w=$1; T=NOVAJOB_STAGE=$2; s=$w; "
+    "now() { read -r u l </proc/uptime; u=${u%.*}${u#*.}; }; now; g=$((u+$3)); "
     "stat() { l=; read -r l 2>/dev/null </proc/$1/stat || return 1; set -- ${l##*) }; sid=$4; [ \"$1\" != Z ]; }; "
     "stat $w && s=$sid; "
     "pid_of() { while read -r l; do l=${l#/proc/}; echo ${l%/environ}; done; }; "
@@ -49,11 +54,11 @@ static const char stop_text[] =
     "grep -l $T /proc/[0-9]*/environ 2>/dev/null | pid_of; }; "
     "root() { [ $(id -u) != 0 ] && command -v sudo >/dev/null && sudo -n \"$@\" 2>/dev/null; }; "
     "p=$(ours); [ -n \"$p\" ] && { kill -TERM $p; root kill -TERM $p; kill -CONT $p; } 2>/dev/null; "
-    "while [ $g -gt 0 ] && [ -n \"$(ours)\" ]; do sleep 0.1 2>/dev/null || { sleep 1; g=$((g-9)); }; g=$((g-1)); done; "
+    "while now; [ $u -lt $g ] && [ -n \"$(ours)\" ]; do sleep 0.1 2>/dev/null || sleep 1; done; "
     "for i in 1 2; do "
     "p=$(ours); [ -n \"$p\" ] && { kill -KILL $p; root kill -KILL $p; } 2>/dev/null; "
     "p=$(root grep -ls $T /proc/[0-9]*/environ | pid_of); [ -n \"$p\" ] && root kill -KILL $p; "
-    "sleep 0.2 2>/dev/null || sleep 1; done; exit 0";
+    "sleep 0.2 2>/dev/null || sleep 1; done; [ -z \"$(ours)\" ]";
 
 /* The first login: $1 nonce. */
 static const char login_text[] =
@@ -82,7 +87,6 @@ static const char *const fixed_options[] = {
 	"CheckHostIP=no",
 	"ConnectTimeout=10",
 	"ConnectionAttempts=1",
-	"ServerAliveInterval=15",
 	"ServerAliveCountMax=3",
 	"LogLevel=ERROR",
 };
@@ -112,6 +116,8 @@ connect_argv(struct strv *argv, const struct ssh_target *t)
 	}
 	strv_add(argv, "-o");
 	strv_addf(argv, "StrictHostKeyChecking=%s", t->first ? "accept-new" : "yes");
+	strv_add(argv, "-o"); /* three questions unanswered, the first after one interval: dead at the fourth */
+	strv_addf(argv, "ServerAliveInterval=%" PRId64, st->alive_timeout / 4000 > 0 ? st->alive_timeout / 4000 : 1);
 	strv_add(argv, "-o");
 	strv_addf(argv, "UserKnownHostsFile=\"%s\"", t->known_hosts);
 	strv_add(argv, "-o");
@@ -137,7 +143,7 @@ void
 ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t pid, int64_t grace_s)
 {
 	connect_argv(argv, t);
-	strv_addf(argv, "exec /bin/sh -c '%s' novajob %" PRId64 " %s %" PRId64, stop_text, pid, s->tag, grace_s * 10);
+	strv_addf(argv, "exec /bin/sh -c '%s' novajob %" PRId64 " %s %" PRId64, stop_text, pid, s->tag, grace_s * 100);
 }
 
 void
@@ -154,7 +160,7 @@ ssh_end_mark(char *out, size_t size, const struct ssh_stage *s)
 }
 
 enum ssh_said
-ssh_said(const struct ssh_stage *s, const char *line, int64_t *number)
+ssh_said(const struct ssh_stage *s, const char *line, size_t len, size_t *at, int64_t *number)
 {
 	static const struct {
 		const char *word;
@@ -164,23 +170,29 @@ ssh_said(const struct ssh_stage *s, const char *line, int64_t *number)
 		{ "start ", SSH_SAID_START, INT32_MAX },
 		{ "exit ", SSH_SAID_EXIT, 255 },
 		{ "short", SSH_SAID_SHORT, -1 },
+		{ "full", SSH_SAID_FULL, -1 },
 		{ "nobash", SSH_SAID_NOBASH, -1 },
 	};
 	auto_free char *prefix = xasprintf("novajob-%s ", s->nonce);
-	size_t n = strlen(prefix);
+	const char *found = memmem(line, len, prefix, strlen(prefix));
+	const char *word;
 
-	if (strncmp(line, prefix, n) != 0)
+	*at = len;
+	if (found == NULL)
 		return SSH_SAID_OTHER;
+	word = found + strlen(prefix);
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		size_t m = strlen(words[i].word);
 		const char *errstr = NULL;
 
-		if (strncmp(line + n, words[i].word, m) != 0)
+		if (strncmp(word, words[i].word, m) != 0)
 			continue;
 		if (words[i].max >= 0)
-			*number = strtonum(line + n + m, 0, words[i].max, &errstr);
-		if (errstr == NULL)
-			return words[i].said;
+			*number = strtonum(word + m, 0, words[i].max, &errstr);
+		if (errstr != NULL)
+			continue;
+		*at = (size_t)(found - line);
+		return words[i].said;
 	}
 	return SSH_SAID_OTHER;
 }

@@ -39,13 +39,17 @@ enum ssh_said {
 	SSH_SAID_START, /* number: the wrapper's process id */
 	SSH_SAID_EXIT,  /* number: the script's exit status, 128 + signal when its shell was killed */
 	SSH_SAID_SHORT, /* the script did not arrive whole */
+	SSH_SAID_FULL,  /* it could not be kept in a file there; nothing was run */
 	SSH_SAID_NOBASH,
 };
 
 /* New random words. */
 void ssh_stage_new(struct ssh_stage *s);
 
-/* argv for running the stage's wrapper: it reads script_size bytes of script from stdin. */
+/*
+ * argv for running the stage's wrapper: it reads script_size bytes of script from stdin to a file, then runs that; with
+ * a negative script_size it runs what comes on stdin without a file.
+ */
 void ssh_stage_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t script_size);
 
 /* argv for ending the stage's processes: session of process id pid (0 = not known), grace in seconds from TERM to KILL. */
@@ -55,8 +59,11 @@ void ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct s
 /* The end mark, newline included, to out (RELAY_MARK_MAX bytes). */
 void ssh_end_mark(char *out, size_t size, const struct ssh_stage *s);
 
-/* What a line (without newline) says. */
-enum ssh_said ssh_said(const struct ssh_stage *s, const char *line, int64_t *number);
+/*
+ * What a line (len bytes, a NUL behind them, without newline) says. *at: where the wrapper's words begin; what stands
+ * before is of somebody who did not end his line, all of it for SSH_SAID_OTHER.
+ */
+enum ssh_said ssh_said(const struct ssh_stage *s, const char *line, size_t len, size_t *at, int64_t *number);
 
 /* The environment ssh gets: PATH, HOME, USER, LOGNAME, locale; nothing of the job's, no agent, no credentials. */
 void ssh_env(struct strv *env);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "log.h"
@@ -18,21 +19,22 @@
 #define PROBE_EVERY_MS  250
 #define PROBE_WAIT_MS   1000  /* for a handshake that is under way */
 #define LOGIN_MS        25000 /* one ssh: connecting 10 s, a slow sshd or PAM the rest */
+#define CLOSED_MS       6000  /* outlasts sshd's shortest penalty */
 #define MAX_CANDIDATES  6     /* addresses looked at; sig_poll takes 8 descriptors */
 #define CAP_BYTES       ((size_t)64 * 1024)
 
-/* What came of one try. */
+/* What came of one try; the further down, the further it got. */
 enum outcome {
 	WAITING,     /* nothing tried yet */
 	IN,          /* logged in */
 	UNREACHABLE, /* refused, no route, no answer */
-	KEY_REFUSED, /* normal until cloud-init is done */
 	CLOSED,      /* closed before the banner: may be sshd's penalty (PerSourcePenalties) */
-	HOST_KEY,
+	KEY_REFUSED, /* normal until cloud-init is done */
+	OTHER,
+	HOST_KEY,    /* from here on no waiting mends it */
 	NO_SHELL,    /* logged in, but the account's shell does not run commands */
 	NO_BASH,
 	KEY_FILE,    /* our own key file is unusable */
-	OTHER,
 };
 
 /* What ssh says, what it means; the first row that fits counts. */
@@ -48,6 +50,7 @@ static const struct {
 	{ "Host key verification failed", HOST_KEY },
 	{ "Permission denied", KEY_REFUSED },
 	{ "Too many authentication failures", KEY_REFUSED },
+	{ "timed out during banner exchange", UNREACHABLE }, /* the port is open, nobody is at home */
 	{ "Not allowed at this time", CLOSED },
 	{ "kex_exchange_identification", CLOSED },
 	{ "banner exchange", CLOSED },
@@ -88,6 +91,7 @@ static const struct {
 struct candidate {
 	const char *address;
 	bool open;             /* its port answered once */
+	char *known_hosts;     /* its own while it is not known which address is our server's; owned */
 	int refusals;          /* key refused, so often */
 	int64_t next_ms;       /* not before */
 	enum outcome outcome;  /* of the last try */
@@ -113,14 +117,17 @@ start_connect(const char *address, uint16_t port)
 	return steal_fd(&fd);
 }
 
-/* Has a connect that poll reported come to a connection? */
+/* Has a connect that poll reported come to a connection? Else c->said tells why not. */
 static bool
-connected(int fd)
+connected(struct candidate *c, int fd)
 {
 	int error = 0;
 	socklen_t len = sizeof(error);
 
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+		error = errno;
+	(void)strlcpy(c->said, error == 0 ? "" : strerror(error), sizeof(c->said)); /* fits */
+	return error == 0;
 }
 
 /* Connect to all candidates that have not answered yet, side by side; mark those that do. */
@@ -142,15 +149,18 @@ probe(struct candidate *c, size_t n, uint16_t port, struct limit limit)
 		for (size_t i = 0; i < n; i++) {
 			if (fds[i].fd < 0 || fds[i].revents == 0)
 				continue;
-			c[i].open = connected(fds[i].fd);
+			c[i].open = connected(&c[i], fds[i].fd);
 			found = found || c[i].open;
 			(void)close(fds[i].fd); /* nothing was sent */
 			fds[i].fd = -1;
 			pending--;
 		}
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i].fd >= 0 && !found)
+			(void)strlcpy(c[i].said, "no answer to the connection request", sizeof(c[i].said)); /* fits */
 		cleanup_fd(&fds[i].fd);
+	}
 }
 
 static enum outcome
@@ -183,12 +193,18 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 
 	ssh_stage_new(&words);
 	t->address = c->address;
+	t->known_hosts = c->known_hosts;
 	ssh_login_argv(&argv, t, words.nonce);
 	ssh_env(&env);
 	if (!proc_run(&spec, NULL, CAP_BYTES, limit_min(limit, LOGIN_MS), &out, &err, &r, f)) {
 		if (f->class != FAULT_TRANSIENT)
 			return false;
+		if (limit_over(limit) && c->outcome != WAITING) /* ssh-timeout came in between: what the last try said counts */
+			return true;
 		c->outcome = UNREACHABLE; /* late: sshd, or the server behind it, hangs */
+	} else if (judge(buf_str(&out), buf_str(&err), words.nonce, &r) == CLOSED && c->refusals > 0) {
+		c->next_ms = clock_ms() + CLOSED_MS; /* the penalty for the refused key: that is the trouble to tell of */
+		return true;
 	} else {
 		c->outcome = judge(buf_str(&out), buf_str(&err), words.nonce, &r);
 	}
@@ -196,7 +212,7 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 	if (c->outcome == KEY_REFUSED)
 		wait_ms = refused_wait_ms[c->refusals < 2 ? c->refusals++ : 2];
 	else if (c->outcome == CLOSED)
-		wait_ms = 6000;
+		wait_ms = CLOSED_MS;
 	else if (c->outcome == UNREACHABLE)
 		c->open = false;
 	else if (c->outcome == OTHER)
@@ -239,9 +255,9 @@ one_round(struct ssh_target *t, struct candidate *c, size_t n, struct limit limi
 			return n + 1;
 		if (c[i].outcome == IN)
 			return i;
-		if (meanings[c[i].outcome].final && (n == 1 || c[i].outcome != HOST_KEY))
-			return n + 1; /* another machine may have one of the addresses, ours another */
-		if (c[i].outcome != *told && !meanings[c[i].outcome].final)
+		if (meanings[c[i].outcome].final)
+			return n + 1;
+		if (c[i].outcome != *told)
 			log_say("%s: %s%s%s", c[i].address, meanings[c[i].outcome].waiting, c[i].said[0] == '\0' ? "" : ": ",
 			    c[i].said);
 		*told = c[i].outcome;
@@ -249,31 +265,22 @@ one_round(struct ssh_target *t, struct candidate *c, size_t n, struct limit limi
 	return n;
 }
 
-bool
-ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address, struct fault *f)
+/* Rounds until one lets us in (*in), nothing mends it, or the time is over. */
+static bool
+rounds(struct ssh_target *t, struct candidate *c, size_t n, struct limit limit, size_t *in, struct fault *f)
 {
-	struct candidate c[MAX_CANDIDATES];
-	size_t n = addresses->len < MAX_CANDIDATES ? addresses->len : MAX_CANDIDATES;
 	int64_t started = clock_ms();
 	enum outcome told = WAITING;
 	char span[32];
 
-	if (n == 0)
-		return fault_set(f, FAULT_CLOUD, "the server has no address");
-	memset(c, 0, sizeof(c));
-	for (size_t i = 0; i < n; i++)
-		c[i].address = addresses->v[i];
-	limit = limit_min(limit, t->settings->ssh_timeout);
 	fault_clear(f);
 	while (!limit_over(limit)) {
 		int64_t next = clock_ms() + PROBE_EVERY_MS;
-		size_t at = one_round(t, c, n, limit, &told, f);
 
-		if (at < n) {
-			*address = xstrdup(c[at].address);
+		*in = one_round(t, c, n, limit, &told, f);
+		if (*in < n)
 			return true;
-		}
-		if (at > n)
+		if (*in > n)
 			break;
 		if (next > clock_ms())
 			(void)limit_sleep(limit, next - clock_ms()); /* the loop looks at the limit */
@@ -283,4 +290,38 @@ ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit
 	if (sig_stopped())
 		return limit_fault(f, FAULT_SSH, "no login");
 	return failed(furthest(c, n), f, clock_span(span, sizeof(span), clock_ms() - started));
+}
+
+/*
+ * Each candidate has a known_hosts of its own: another machine may answer on one of the addresses, and its key must not
+ * stand for our server's. The one that let us in is kept.
+ */
+bool
+ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address, struct fault *f)
+{
+	struct candidate c[MAX_CANDIDATES];
+	size_t n = addresses->len < MAX_CANDIDATES ? addresses->len : MAX_CANDIDATES;
+	const char *known_hosts = t->known_hosts;
+	size_t in = n;
+	bool ok;
+
+	if (n == 0)
+		return fault_set(f, FAULT_CLOUD, "the server has no address");
+	memset(c, 0, sizeof(c));
+	for (size_t i = 0; i < n; i++) {
+		c[i].address = addresses->v[i];
+		c[i].known_hosts = xasprintf("%s.%zu", known_hosts, i);
+		(void)unlink(c[i].known_hosts); /* of an earlier try; mostly there is none */
+	}
+	ok = rounds(t, c, n, limit_min(limit, t->settings->ssh_timeout), &in, f);
+	if (ok && rename(c[in].known_hosts, known_hosts) != 0)
+		ok = fault_errno(f, FAULT_LOCAL, "cannot rename '%s'", c[in].known_hosts);
+	if (ok)
+		*address = xstrdup(c[in].address);
+	t->known_hosts = known_hosts;
+	for (size_t i = 0; i < n; i++) {
+		(void)unlink(c[i].known_hosts); /* as above */
+		free(c[i].known_hosts);
+	}
+	return ok;
 }

@@ -56,6 +56,7 @@ settings_file() {
 		ssh-port = $(cat "$CLOUD/ssh-port")
 		ssh-timeout = 60
 		stop-grace = 2
+		busy-timeout = 0
 		state-dir = $STATE
 		${EXTRA_SETTINGS:-}
 	END

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT */
+/* building.c - one server from the first create call to ACTIVE; see building.h. */
+#include "building.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "text.h"
+#include "xalloc.h"
+
+#define POLL_MS          500     /* between two looks at a server that is being built */
+#define POLL_ALONE_MS    2000    /* the same when each look is a process of its own */
+#define POLL_QUEUED_MS   2000    /* and again, when others wait for a client slot; up to twice that */
+#define STILL_MS         30000   /* a line in the job log that it still goes on */
+#define LOOK_MS          30000   /* to find out whether a create has worked */
+#define CREATE_TRIES     3
+#define APPEAR_MS        3000    /* after a create whose outcome is unknown: look again so much later */
+#define FULL_PAUSE_MS    5000    /* between two tries while the cloud is full; up to twice that */
+
+bool
+building_still_mine(const struct record *r, const struct building *b, struct fault *f)
+{
+	if (strcmp(r->try, b->try) == 0 && r->phase == PHASE_CREATING)
+		return true;
+	return fault_set(f, FAULT_STOPPED, "the job was cleaned up, or prepared again, while this prepare was at work");
+}
+
+static bool
+write_intent(struct record *r, void *arg, struct fault *f)
+{
+	if (!building_still_mine(r, arg, f))
+		return false;
+	r->intent_at = clock_unix();
+	return true;
+}
+
+/* The server that failed is being deleted, another may follow. */
+static bool
+write_discarded(struct record *r, void *arg, struct fault *f)
+{
+	if (!building_still_mine(r, arg, f))
+		return false;
+	free(r->server_id);
+	r->server_id = NULL;
+	return true;
+}
+
+static bool
+write_id(struct record *r, void *arg, struct fault *f)
+{
+	struct building *b = arg;
+
+	if (!building_still_mine(r, b, f))
+		return false;
+	r->server_id = xstrdup(b->record.server_id);
+	r->intent_at = 0;
+	return true;
+}
+
+bool
+building_update(struct building *b, bool (*change)(struct record *r, void *arg, struct fault *f), struct fault *f)
+{
+	auto_record struct record r = RECORD_INIT;
+
+	return record_update(&r, &b->state, change, b, f);
+}
+
+bool
+building_blame(const struct settings *st, struct fault *f)
+{
+	static const struct {
+		const char *text;
+		int setting;
+	} names[] = {
+		{ "No Image found", SETTING_image },
+		{ "image is named", SETTING_image },
+		{ "one Image", SETTING_image },
+		{ "No Flavor found", SETTING_flavor },
+		{ "No flavor with", SETTING_flavor },
+		{ "one Flavor", SETTING_flavor },
+		{ "No Network found", SETTING_network },
+		{ "one Network", SETTING_network },
+		{ "No SecurityGroup found", SETTING_security_group },
+		{ "one SecurityGroup", SETTING_security_group },
+		{ "key_name", SETTING_key_pair },
+	};
+
+	if (f->class != FAULT_MISSING)
+		return false;
+	f->class = FAULT_SETTING;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		const char *where = settings_where(st, names[i].setting);
+
+		if (strcasestr(f->text, names[i].text) == NULL)
+			continue;
+		if (strncmp(where, "job variable", 12) == 0)
+			f->class = FAULT_WISH;
+		return fault_wrap(f, "%s (from %s)", setting_infos[names[i].setting].name, where);
+	}
+	return false;
+}
+
+enum adopted {
+	ADOPTED,
+	NOTHING_THERE,
+	NOT_KNOWN, /* the cloud did not say: another create could make a second server */
+};
+
+/* After a create whose outcome is not known: is there a server of this try? Its id goes into the record. */
+static enum adopted
+adopt(struct building *b, struct fault *f)
+{
+	auto_servers struct os_servers list = OS_SERVERS_INIT;
+	struct limit limit = limit_in(LOOK_MS, b->st->stop_timeout);
+
+	for (int look = 0; look < 2; look++) {
+		if (!jobserver_find(&b->c, &b->mine, limit, &list, f))
+			return NOT_KNOWN;
+		for (size_t i = 0; i < list.len; i++) {
+			if (strv_has(&b->discarded, list.v[i].id))
+				continue;
+			b->record.server_id = xstrdup(list.v[i].id);
+			log_say("server %s was created all the same", b->record.server_id);
+			return ADOPTED;
+		}
+		if (look == 0 && !limit_sleep(limit, APPEAR_MS)) {
+			(void)limit_fault(f, FAULT_TRANSIENT, "no time is left");
+			return NOT_KNOWN;
+		}
+	}
+	return NOTHING_THERE;
+}
+
+static bool
+create(struct building *b, struct fault *f)
+{
+	const struct settings *st = b->st;
+	char host[256] = "";
+	const struct os_wish wish = {
+		.name = b->job->server_name, .image = b->image_id, .flavor = st->flavor, .network = st->network,
+		.security_group = st->security_group, .key_pair = st->key_pair, .owner = st->owner, .job = b->job->key,
+		.project = b->job->project, .try = b->try, .host = host, .expires = b->record.expires,
+	};
+	enum adopted adopted;
+	struct fault look;
+	bool unknown;
+
+	(void)gethostname(host, sizeof(host) - 1); /* for information only */
+	if (!text_only(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"))
+		host[0] = '\0';
+	for (int try = 1;; try++) {
+		/* An accepted create may finish after a stop; a new one is not begun then. */
+		struct limit limit = { .at_ms = b->limit.at_ms, .after_stop_ms = st->stop_timeout };
+
+		if (sig_stopped())
+			return limit_fault(f, FAULT_STOPPED, "stopped");
+		if (!building_update(b, write_intent, f))
+			return false;
+		if (os_server_create(&b->c, &wish, limit, &b->record.server_id, &unknown, f)) {
+			b->created = true;
+			return true;
+		}
+		if (!unknown)
+			return building_blame(st, f);
+		b->created = true; /* even if a later create is refused */
+		adopted = adopt(b, &look);
+		if (adopted == ADOPTED)
+			return true;
+		if (adopted == NOT_KNOWN)
+			log_say("the cloud does not say whether a server came of it: %s", look.text);
+		if (adopted == NOT_KNOWN || try == CREATE_TRIES || sig_stopped() || f->class != FAULT_TRANSIENT)
+			return false;
+		log_say("%s; no server came of it, trying again", f->text);
+	}
+}
+
+/* What the cloud says of a server in ERROR. */
+static bool
+server_failed(struct building *b, const char *status, struct fault *f)
+{
+	auto_server struct os_server s = OS_SERVER_INIT;
+	struct fault show;
+
+	if (!os_server_show(&b->c, b->record.server_id, limit_min(b->limit, 10000), &s, &show))
+		return fault_set(f, FAULT_CLOUD, "server %s is in %s", b->record.server_id, status);
+	(void)fault_set(f, strstr(s.fault, "No valid host") == NULL ? FAULT_CLOUD : FAULT_BUSY, "server %s is in %s: %s",
+	    b->record.server_id, status, s.fault[0] == '\0' ? "the cloud says no more" : s.fault);
+	return fault_hint(f, "%s", f->class == FAULT_BUSY ?
+	    "the cloud has no room for this flavor now: try another one, or later" :
+	    "see 'openstack server event list', or ask the cloud's operators");
+}
+
+/* One look. *done: ACTIVE with an address. */
+static bool
+look_at_build(struct building *b, struct limit limit, const char *regex, int *missed, char *state, size_t size, bool *done,
+    struct fault *f)
+{
+	auto_servers struct os_servers list = OS_SERVERS_INIT;
+	struct os_server *s = NULL;
+
+	*done = false;
+	if (!os_server_list(&b->c, regex, limit, &list, f))
+		return false;
+	for (size_t i = 0; i < list.len; i++)
+		if (strcmp(list.v[i].id, b->record.server_id) == 0)
+			s = &list.v[i];
+	if (s == NULL)
+		return ++*missed < 3 ? true : fault_set(f, FAULT_CLOUD, "server %s is gone: somebody deleted it while it was built",
+		    b->record.server_id);
+	(void)snprintf(state, size, "%s%s%s", s->status, s->task[0] == '\0' ? "" : ", ", s->task); /* cut: for people */
+	if (strcmp(s->status, "ERROR") == 0 || strcmp(s->status, "DELETED") == 0)
+		return server_failed(b, s->status, f);
+	if (strcmp(s->status, "ACTIVE") != 0 || s->addresses.len == 0)
+		return true;
+	strv_free(&b->record.addresses);
+	b->record.addresses = s->addresses;
+	s->addresses = (struct strv)STRV_INIT;
+	*done = true;
+	return true;
+}
+
+/* Milliseconds until the next look. While others queue for a client slot the process is given up for longer. */
+static int64_t
+poll_pause(struct building *b)
+{
+	if (!slots_wanted(&b->c.slots))
+		return b->c.session_wanted ? POLL_MS : POLL_ALONE_MS;
+	os_client_rest(&b->c);
+	return POLL_QUEUED_MS + (int64_t)arc4random_uniform(POLL_QUEUED_MS);
+}
+
+static bool
+wait_active(struct building *b, struct fault *f)
+{
+	auto_free char *regex = xasprintf("^%s$", b->job->server_name);
+	struct limit build = limit_min(b->limit, b->st->create_timeout);
+	struct limit look = limit_min(b->limit, b->st->create_timeout + b->st->call_timeout); /* the last one may finish */
+	int64_t began = clock_ms();
+	int64_t tell = began + STILL_MS;
+	int missed = 0;
+	char state[80] = "BUILD";
+	char span[32];
+	bool done = false;
+
+	while (look_at_build(b, look, regex, &missed, state, sizeof(state), &done, f) && !done) {
+		if (clock_ms() >= tell) {
+			log_say("still waiting for the server: %s, %s so far", state, clock_span(span, sizeof(span), clock_ms() - began));
+			tell += STILL_MS;
+		}
+		if (!limit_sleep(build, poll_pause(b))) {
+			(void)limit_fault(f, FAULT_CLOUD, "server %s is not ACTIVE within create-timeout (%s): it is %s",
+			    b->record.server_id, clock_span(span, sizeof(span), b->st->create_timeout), state);
+			break;
+		}
+	}
+	return done;
+}
+
+
+static bool
+create_and_wait(struct building *b, struct fault *f)
+{
+	if (!create(b, f) || !building_update(b, write_id, f))
+		return false;
+	b->record.create_ms = clock_ms() - b->started_ms;
+	log_say("server %s is created, waiting for ACTIVE", b->record.server_id);
+	if (!wait_active(b, f))
+		return false;
+	b->record.build_ms = clock_ms() - b->started_ms - b->record.create_ms;
+	return true;
+}
+
+/* Delete the server that failed, so that another try cannot take it for its own. */
+static bool
+discard(struct building *b, struct fault *f)
+{
+	struct fault other; /* f is to say why the server failed */
+
+	if (b->record.server_id == NULL)
+		return true;
+	if (jobserver_delete(&b->c, &b->mine, b->st->delete_wait, 0, b->limit, &other) == LEFT_RESISTING) {
+		log_debug("%s", other.text);
+		return false;
+	}
+	strv_add(&b->discarded, b->record.server_id);
+	free(b->record.server_id);
+	b->record.server_id = NULL;
+	if (building_update(b, write_discarded, &other))
+		return true;
+	*f = other;
+	return false;
+}
+
+/* What the cloud lacks, from what it said: "Quota exceeded for instances: …" without the rest. */
+static const char *
+what_is_missing(const char *text)
+{
+	static const char *const texts[] = { "Quota exceeded", "exceeds quota", "No valid host" };
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		const char *at = strstr(text, texts[i]);
+
+		if (at != NULL)
+			return at;
+	}
+	return text;
+}
+
+/* The cloud is full: wait a little, with a line every 30 s. False: no time is left, or we were stopped. */
+static bool
+wait_for_room(struct building *b, const struct fault *full, int64_t began, int64_t *tell, struct limit limit)
+{
+	int64_t pause = FULL_PAUSE_MS + (int64_t)arc4random_uniform(FULL_PAUSE_MS);
+	char span[32];
+
+	if (limit_over(limit))
+		return false;
+	if (clock_ms() >= *tell) {
+		log_say("waiting for room in the cloud (%.300s), %s so far", what_is_missing(full->text),
+		    clock_span(span, sizeof(span), clock_ms() - began));
+		*tell = clock_ms() + STILL_MS;
+	}
+	os_client_rest(&b->c); /* others may use the slot, one of them to delete a server */
+	return limit_sleep(limit, pause < limit_left_ms(limit) ? pause : limit_left_ms(limit));
+}
+
+bool
+building_run(struct building *b, struct fault *f)
+{
+	int64_t began = clock_ms();
+	int64_t job_left = b->started_ms + b->job->timeout_s * 1000 - began;
+	struct limit limit = limit_min(limit_min(b->limit, b->st->busy_timeout), job_left);
+	int64_t tell = began;
+	char span[32];
+
+	while (!create_and_wait(b, f)) {
+		if (f->class != FAULT_BUSY || !discard(b, f))
+			return false;
+		if (wait_for_room(b, f, began, &tell, limit))
+			continue;
+		if (sig_stopped())
+			return limit_fault(f, FAULT_STOPPED, "stopped");
+		return fault_wrap(f, "the cloud is full, waited %s (busy-timeout)",
+		    clock_span(span, sizeof(span), clock_ms() - began));
+	}
+	return true;
+}

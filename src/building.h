@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * building.h - one server from the first create call to ACTIVE with an
+ * address: intents in the record, exactly one server in effect, waiting while
+ * the cloud is full. Used by prepare; undoing is the caller's.
+ */
+#ifndef NOVAJOB_BUILDING_H
+#define NOVAJOB_BUILDING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fault.h"
+#include "job.h"
+#include "jobserver.h"
+#include "openstack.h"
+#include "record.h"
+#include "settings.h"
+#include "sig.h"
+
+/* A prepare at work. */
+struct building {
+	const struct settings *st;
+	const struct job *job;
+	struct jobserver mine; /* of this try only */
+	struct state state;
+	struct record record;  /* what this process knows; the file has its own copy */
+	struct os_client c;
+	struct limit limit;    /* of the whole prepare */
+	char try[TRY_SIZE];
+	bool created;          /* a server of this try may exist */
+	struct strv discarded; /* ids of servers of this try that failed and are being deleted */
+	char *image_id;
+	int64_t started_ms;    /* when prepare began */
+};
+
+/*
+ * Create the server and wait until it is ACTIVE; record.server_id, addresses, create_ms and build_ms are filled. While
+ * the cloud is full (quota, rate limit, no valid host) it waits and tries again, up to busy-timeout. On failure
+ * `created` tells whether there may be something to undo.
+ */
+bool building_run(struct building *b, struct fault *f) ATTR_MUST_USE;
+
+/* Is the record still this try's, and not cleaned up? FAULT_STOPPED if not. */
+bool building_still_mine(const struct record *r, const struct building *b, struct fault *f);
+
+/* record_update with b as the change's argument. */
+bool building_update(struct building *b, bool (*change)(struct record *r, void *arg, struct fault *f),
+    struct fault *f) ATTR_MUST_USE;
+
+/* A name the cloud does not know (FAULT_MISSING): FAULT_WISH when the job's variable gave it, else FAULT_SETTING.
+ * Returns false. */
+bool building_blame(const struct settings *st, struct fault *f);
+
+#endif

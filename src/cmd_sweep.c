@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_sweep.c - for the timer: delete what no stage could, and forget what is
+ * proved gone. Which servers may go, sweeping.c says.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "cmd.h"
+#include "json.h"
+#include "log.h"
+#include "openstack.h"
+#include "record.h"
+#include "sweeping.h"
+#include "text.h"
+#include "xalloc.h"
+
+#define LIMIT_MS      INT64_C(900000) /* for all of it */
+#define STOP_MS       INT64_C(2000)
+#define GONE_MS       INT64_C(30000)  /* for deletions to be seen */
+#define LOOK_MS       1000
+#define SERVERS_REGEX "^gitlab-builder-"
+
+struct sweep_opts {
+	bool dry_run, json;
+};
+
+static const struct opt opts[] = {
+	{ "dry-run", 'n', OPT_FLAG, offsetof(struct sweep_opts, dry_run), NULL, "say what would be done, do nothing" },
+	{ "json", 0, OPT_FLAG, offsetof(struct sweep_opts, json), NULL, "print one JSON object per line" },
+	{ 0 },
+};
+
+struct sweep {
+	const struct settings *st;
+	const struct sweep_opts *opts;
+	struct os_client c;
+	struct limit limit;
+	struct strv asked;  /* ids whose deletion was accepted */
+	size_t resisting;
+};
+
+/* One line per object. */
+static void
+tell(const struct sweep *s, const char *what, const char *id, const char *name, const char *did, const char *reason)
+{
+	if (s->opts->json) {
+		json_auto_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s}", "object", what, "id", id, "name", name, "action",
+		    did, "reason", reason);
+		auto_free char *text = json_text(o);
+
+		(void)puts(text); /* main looks at ferror(stdout) */
+	} else {
+		char safe[256];
+
+		text_one_line(safe, sizeof(safe), name);
+		(void)printf("%s %s %s (%s): %s\n", did, what, id, safe, reason); /* as above */
+	}
+	(void)fflush(stdout); /* as above */
+}
+
+/* This host's record of a server's job; its key is untrusted: the cloud's. */
+static void
+read_record(const struct sweep *s, const char *key, struct record *r)
+{
+	auto_state struct state state = STATE_INIT;
+	struct fault f;
+
+	if (key[0] == '\0' || key[0] == '.' || strlen(key) >= JOB_KEY_MAX ||
+	    !text_only(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"))
+		return;
+	if (!state_open(&state, s->st->state_dir, key, false, &f) || !record_read(r, &state, &f)) {
+		log_say("warning: %s", f.text);
+		r->phase = PHASE_CREATING; /* a record there is: no stranger's rule, and live until its expiry */
+	}
+}
+
+static void
+sweep_server(struct sweep *s, const struct os_server *server, bool clock_ok)
+{
+	auto_record struct record r = RECORD_INIT;
+	struct sweeping verdict;
+	struct fault f;
+
+	read_record(s, server->job, &r);
+	verdict = sweeping_judge(server, &r, clock_unix(), s->st->sweep_grace / 1000, clock_ok);
+	if (!verdict.go || s->opts->dry_run) {
+		tell(s, "server", server->id, server->name, verdict.go ? "would delete" : "keep", verdict.reason);
+		return;
+	}
+	if (os_server_delete(&s->c, server->id, s->limit, &f)) {
+		strv_add(&s->asked, server->id);
+		tell(s, "server", server->id, server->name, "delete", verdict.reason);
+		return;
+	}
+	s->resisting++;
+	tell(s, "server", server->id, server->name, "cannot delete", f.text);
+}
+
+/* The servers of our owner, every page. */
+static bool
+ours(struct sweep *s, struct os_servers *list, struct fault *f)
+{
+	size_t n = 0;
+
+	if (!os_server_list_all(&s->c, SERVERS_REGEX, s->limit, list, f))
+		return false;
+	for (size_t i = 0; i < list->len; i++) {
+		struct os_server tmp = list->v[i];
+
+		if (strcmp(tmp.owner, s->st->owner) != 0 || strcmp(tmp.status, "DELETED") == 0)
+			continue;
+		list->v[i] = list->v[n];
+		list->v[n++] = tmp;
+	}
+	for (size_t i = n; i < list->len; i++)
+		os_server_free(&list->v[i]);
+	list->len = n;
+	return true;
+}
+
+/* See the deletions through; what is left when the time is over resists. */
+static bool
+see_gone(struct sweep *s, struct os_servers *list, struct fault *f)
+{
+	struct limit limit = limit_min(s->limit, GONE_MS);
+	size_t left;
+
+	do {
+		if (!ours(s, list, f))
+			return false;
+		left = 0;
+		for (size_t i = 0; i < list->len; i++)
+			left += strv_has(&s->asked, list->v[i].id) && strcmp(list->v[i].status, "ERROR") != 0;
+	} while (left > 0 && limit_sleep(limit, LOOK_MS));
+	for (size_t i = 0; i < list->len; i++) {
+		if (!strv_has(&s->asked, list->v[i].id))
+			continue;
+		s->resisting++;
+		tell(s, "server", list->v[i].id, list->v[i].name, "still there", list->v[i].status);
+	}
+	return true;
+}
+
+static bool
+has_job(const struct os_servers *list, const char *key)
+{
+	for (size_t i = 0; i < list->len; i++)
+		if (strcmp(list->v[i].job, key) == 0)
+			return true;
+	return false;
+}
+
+/* Remove a job's directory; under the lock, so that no prepare begins in it meanwhile. */
+static bool
+forget(const struct state *state, struct fault *f)
+{
+	auto_fd int lock = state_lock(state, f);
+	auto_dir DIR *dir = opendir(state->job);
+	const struct dirent *e;
+
+	if (lock < 0)
+		return false;
+	while (dir != NULL && (e = readdir(dir)) != NULL)
+		if (e->d_name[0] != '.' && unlinkat(dirfd(dir), e->d_name, 0) != 0)
+			return fault_errno(f, FAULT_LOCAL, "cannot remove '%s/%s'", state->job, e->d_name);
+	return rmdir(state->job) == 0 || errno == ENOENT ? true :
+	    fault_errno(f, FAULT_LOCAL, "cannot remove '%s'", state->job);
+}
+
+/* A record whose servers a complete list has shown to be gone, and whose time is over, tells nothing any more. */
+static void
+sweep_record(struct sweep *s, const char *key, bool clock_ok)
+{
+	auto_state struct state state = STATE_INIT;
+	auto_record struct record r = RECORD_INIT;
+	struct fault f;
+
+	if (!state_open(&state, s->st->state_dir, key, false, &f) || !record_read(&r, &state, &f)) {
+		s->resisting++;
+		tell(s, "record", key, key, "cannot read", f.text);
+		return;
+	}
+	if (!clock_ok || clock_unix() <= r.expires)
+		return;
+	if (s->opts->dry_run) {
+		tell(s, "record", key, key, "would forget", "its server is gone and its time is over");
+	} else if (forget(&state, &f)) {
+		tell(s, "record", key, key, "forget", "its server is gone and its time is over");
+	} else {
+		s->resisting++;
+		tell(s, "record", key, key, "cannot forget", f.text);
+	}
+}
+
+static void
+sweep_records(struct sweep *s, const struct os_servers *list, bool clock_ok)
+{
+	auto_strv struct strv keys = STRV_INIT;
+
+	state_keys(s->st->state_dir, &keys);
+	for (size_t i = 0; i < keys.len && !limit_over(s->limit); i++)
+		if (!has_job(list, keys.v[i]))
+			sweep_record(s, keys.v[i], clock_ok);
+}
+
+static bool
+work(struct sweep *s, struct fault *f)
+{
+	auto_servers struct os_servers list = OS_SERVERS_INIT;
+	bool clock_ok;
+
+	if (!ours(s, &list, f))
+		return fault_wrap(f, "sweep");
+	clock_ok = sweeping_clock_ok(&list, clock_unix());
+	if (!clock_ok)
+		log_say("warning: a server was created in the future: this host's clock looks wrong, nothing is judged by time");
+	for (size_t i = 0; i < list.len && !limit_over(s->limit); i++)
+		sweep_server(s, &list.v[i], clock_ok);
+	if (s->asked.len > 0 && !see_gone(s, &list, f))
+		return fault_wrap(f, "sweep");
+	sweep_records(s, &list, clock_ok);
+	if (limit_over(s->limit))
+		return limit_fault(f, FAULT_LEFT, "sweep is not through within 15 minutes");
+	if (s->resisting == 0)
+		return true;
+	(void)fault_set(f, FAULT_LEFT, "sweep: %zu objects resist", s->resisting);
+	return fault_hint(f, "see the lines above; 'openstack server show' tells more, the cloud's operators may have to help");
+}
+
+static bool
+sweep(struct context *ctx, struct fault *f)
+{
+	struct sweep s = { .st = &ctx->settings, .opts = ctx->opts, .limit = limit_in(LIMIT_MS, STOP_MS),
+		.asked = STRV_INIT };
+	auto_state struct state state = STATE_INIT;
+	auto_fd int alone = -1;
+	bool ok;
+
+	if (!state_open(&state, s.st->state_dir, NULL, true, f))
+		return false;
+	alone = state_alone(&state, "sweep", f);
+	if (alone < 0)
+		return false;
+	os_client_init(&s.c, s.st, true, s.limit);
+	ok = work(&s, f);
+	os_client_end(&s.c);
+	strv_free(&s.asked);
+	return ok;
+}
+
+const struct cmd cmd_sweep = {
+	.name = "sweep",
+	.args = "[--dry-run] [--json]",
+	.help = "delete what no stage could: expired and left servers of this owner",
+	.min_args = 0,
+	.max_args = 0,
+	.flags = CMD_SETTINGS,
+	.opts = opts,
+	.opts_size = sizeof(struct sweep_opts),
+	.run = sweep,
+};

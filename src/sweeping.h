@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sweeping.h - may this server go? The rules of design.md §3 ("alive"), apart
+ * from the command that carries them out, in one table.
+ */
+#ifndef NOVAJOB_SWEEPING_H
+#define NOVAJOB_SWEEPING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "openstack.h"
+#include "record.h"
+
+struct sweeping {
+	bool go;            /* delete it */
+	const char *reason; /* why, or why not: one phrase */
+};
+
+/*
+ * Judge a server of our owner. r: this host's record of its job, phase NONE when there is none. now: UNIX time;
+ * grace_s: seconds that other hosts' servers get beyond their expiry. clock_ok: false = nothing is judged by time.
+ */
+struct sweeping sweeping_judge(const struct os_server *s, const struct record *r, int64_t now, int64_t grace_s,
+    bool clock_ok);
+
+/* Does the clock agree with what the cloud tells? Not when a server was created in our future (5 min allowed). */
+bool sweeping_clock_ok(const struct os_servers *list, int64_t now);
+
+#endif
