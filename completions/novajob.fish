@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # fish completion for novajob(1). tests/words.bats compares it with `novajob __words`.
 
-set -l commands config prepare run cleanup settings help
+set -l commands config prepare run cleanup settings list sweep doctor help
 
 complete -c novajob -f
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a config -d 'stage: check the settings'
@@ -9,10 +9,15 @@ complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a prepare -d
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a run -d 'stage: run a script in the server'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a cleanup -d 'stage: delete what the job owns'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a settings -d 'show every setting'
+complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a list -d 'show the jobs and servers of this owner'
+complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a sweep -d 'delete servers that no stage could'
+complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a doctor -d 'check everything a job will need'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a help -d 'show the usage'
 complete -c novajob -n "__fish_seen_subcommand_from help; and test (count (commandline -opc)) -eq 2" -a "$commands"
 complete -c novajob -n "__fish_seen_subcommand_from run" -F
 complete -c novajob -n "__fish_seen_subcommand_from settings" -l json -d 'print a JSON object'
+complete -c novajob -n "__fish_seen_subcommand_from list sweep doctor" -l json -d 'print one JSON object per line'
+complete -c novajob -n "__fish_seen_subcommand_from sweep" -s n -l dry-run -d 'do nothing, say what would be done'
 
 complete -c novajob -s h -l help -d 'show the usage'
 complete -c novajob -s v -l verbose -d 'say more'
@@ -42,4 +47,9 @@ complete -c novajob -l ssh -r -F -d 'the ssh program'
 complete -c novajob -l openstack-session -x -a 'yes no' -d 'one openstack process per stage'
 complete -c novajob -l job-may-set -x -d 'settings a job may set'
 complete -c novajob -l trust-variables -x -a 'yes no' -d "believe the job's variables"
+complete -c novajob -l call-timeout -x -d 'limit for one call of openstack'
+complete -c novajob -l alive-timeout -x -d 'when a silent connection is dead'
+complete -c novajob -l busy-timeout -x -d 'how long prepare waits for quota or room'
+complete -c novajob -l client-slots -x -d 'openstack processes at once on this host'
+complete -c novajob -l sweep-grace -x -d 'when servers of other hosts are swept'
 complete -c novajob -l compat -x -a 'none python' -d 'interface of another executor'

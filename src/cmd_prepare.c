@@ -151,6 +151,13 @@ write_deleting(struct record *r, void *arg, struct fault *f)
 	return write_phase(r, arg, PHASE_DELETING, f);
 }
 
+/* Of what comes before the create: retries may go on as long as a server may take, and the last call may end. */
+static struct limit
+cloud_limit(const struct prepare *p)
+{
+	return limit_min(p->b.limit, p->b.st->create_timeout + p->b.st->call_timeout);
+}
+
 static bool
 delete_leftovers(struct prepare *p, struct fault *f)
 {
@@ -160,8 +167,7 @@ delete_leftovers(struct prepare *p, struct fault *f)
 		return true;
 	log_say("an earlier try of this job has left something: deleting it first");
 	all.try = NULL;
-	if (jobserver_delete(&p->b.c, &all, p->b.st->delete_wait, 0, limit_min(p->b.limit, p->b.st->create_timeout), f) !=
-	    LEFT_RESISTING)
+	if (jobserver_delete(&p->b.c, &all, p->b.st->delete_wait, 0, cloud_limit(p), f) != LEFT_RESISTING)
 		return true;
 	return fault_wrap(f, "cannot delete what an earlier try has left");
 }
@@ -171,8 +177,7 @@ find_image(struct prepare *p, struct fault *f)
 {
 	size_t others;
 
-	if (!os_image_find(&p->b.c, p->b.st->image, limit_min(p->b.limit, p->b.st->create_timeout), &p->b.image_id, &others,
-	    f))
+	if (!os_image_find(&p->b.c, p->b.st->image, cloud_limit(p), &p->b.image_id, &others, f))
 		return building_blame(p->b.st, f);
 	if (others > 0)
 		log_say("image '%s': %zu of that name; taking %s, the one updated last", p->b.st->image, others + 1,

@@ -24,6 +24,7 @@
 #define STOP_MS       INT64_C(2000)
 #define GONE_MS       INT64_C(30000)  /* for deletions to be seen */
 #define LOOK_MS       1000
+#define ERROR_LOOKS   3
 #define SERVERS_REGEX "^gitlab-builder-"
 
 struct sweep_opts {
@@ -131,13 +132,16 @@ see_gone(struct sweep *s, struct os_servers *list, struct fault *f)
 	struct limit limit = limit_min(s->limit, GONE_MS);
 	size_t left;
 
-	do {
+	for (int looks = 1;; looks++) {
 		if (!ours(s, list, f))
 			return false;
 		left = 0;
-		for (size_t i = 0; i < list->len; i++)
-			left += strv_has(&s->asked, list->v[i].id) && strcmp(list->v[i].status, "ERROR") != 0;
-	} while (left > 0 && limit_sleep(limit, LOOK_MS));
+		for (size_t i = 0; i < list->len; i++) /* an ERROR after a few looks is the deletion's own */
+			left += strv_has(&s->asked, list->v[i].id) &&
+			    (strcmp(list->v[i].status, "ERROR") != 0 || looks < ERROR_LOOKS);
+		if (left == 0 || !limit_sleep(limit, LOOK_MS))
+			break;
+	}
 	for (size_t i = 0; i < list->len; i++) {
 		if (!strv_has(&s->asked, list->v[i].id))
 			continue;

@@ -39,6 +39,8 @@ os_client_init(struct os_client *c, const struct settings *st, bool urgent, stru
 				strv_add(&c->env, *e);
 				break;
 			}
+	/* the cmd2 of newer clients (4.3; not 2.4) does not flush: answers would stay in its buffer until the end of input */
+	strv_add(&c->env, "PYTHONUNBUFFERED=1");
 }
 
 void

@@ -173,11 +173,11 @@ read_file(const char *path, struct fault *f)
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return NULL;
 	if (fd < 0 || fstat(fd, &st) != 0) {
-		(void)fault_errno(f, FAULT_LOCAL, "cannot open the record '%s'", path);
+		(void)fault_errno(f, FAULT_LOCAL, "cannot open it");
 		return NULL;
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size > RECORD_MAX || st.st_uid != geteuid()) {
-		(void)fault_set(f, FAULT_LOCAL, "the record '%s' is no file of ours, or too large", path);
+		(void)fault_set(f, FAULT_LOCAL, "it is no file of ours, or too large");
 		return NULL;
 	}
 	for (;;) {
@@ -186,11 +186,11 @@ read_file(const char *path, struct fault *f)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			(void)fault_errno(f, FAULT_LOCAL, "cannot read the record '%s'", path);
+			(void)fault_errno(f, FAULT_LOCAL, "cannot read it");
 			return NULL;
 		}
 		if (n == 0)
-			return json_read(buf_str(&b), b.len, path, f);
+			return json_read(buf_str(&b), b.len, "it", f);
 		b.len += (size_t)n;
 	}
 }
@@ -284,9 +284,9 @@ record_read(struct record *r, const struct state *s, struct fault *f)
 	json_auto_t *o = read_file(path, f);
 
 	record_free(r);
-	if (o == NULL)
-		return f->class == FAULT_NONE;
-	if (parse(r, o, f))
+	if (o == NULL && f->class == FAULT_NONE)
+		return true;
+	if (o != NULL && parse(r, o, f))
 		return true;
 	record_free(r);
 	(void)fault_hint(f, "remove '%s' when its job is over; the server is found by its properties", path);

@@ -126,7 +126,8 @@ connected(struct candidate *c, int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
 		error = errno;
-	(void)strlcpy(c->said, error == 0 ? "" : strerror(error), sizeof(c->said)); /* fits */
+	if (error != 0)
+		(void)strlcpy(c->said, strerror(error), sizeof(c->said)); /* fits */
 	return error == 0;
 }
 
@@ -202,6 +203,7 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 		if (limit_over(limit) && c->outcome != WAITING) /* ssh-timeout came in between: what the last try said counts */
 			return true;
 		c->outcome = UNREACHABLE; /* late: sshd, or the server behind it, hangs */
+		buf_puts(&err, err.len == 0 ? f->text : "");
 	} else if (judge(buf_str(&out), buf_str(&err), words.nonce, &r) == CLOSED && c->refusals > 0) {
 		c->next_ms = clock_ms() + CLOSED_MS; /* the penalty for the refused key: that is the trouble to tell of */
 		return true;

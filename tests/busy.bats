@@ -1,0 +1,135 @@
+#!/usr/bin/env bats
+# busy.bats - a full cloud is a wait, a full host is a queue.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+	load lib
+	cloud_up
+}
+
+teardown_file() {
+	load lib
+	cloud_down
+}
+
+setup() {
+	load lib
+	novajob_setup
+	set_to busy-timeout 120
+}
+
+@test "a full quota is waited for, and told in the job log" {
+	cloud knobs '[{"quota": {"instances": 0}}]'
+	stage_env
+	novajob prepare 2>"$BATS_TEST_TMPDIR/log" 3>&- &
+	wait_for 30 grep -q 'waiting for room in the cloud (Quota exceeded' "$BATS_TEST_TMPDIR/log"
+	run -0 servers_of "$JOB_ID"
+	assert_output 0
+	cloud knobs '[]'
+	wait $!
+	grep -q 'ready in' "$BATS_TEST_TMPDIR/log"
+	novajob cleanup
+}
+
+@test "no valid host: the failed server is deleted before the next try" {
+	cloud knobs '[{"match": "job-'"$JOB_ID"'$", "spawn_fail": "No valid host was found. "}]'
+	stage_env
+	novajob prepare 2>"$BATS_TEST_TMPDIR/log" 3>&- &
+	wait_for 60 bash -c "[[ \$(grep -c 'is created' $BATS_TEST_TMPDIR/log) -ge 2 ]]"
+	cloud knobs '[]'
+	wait $!
+	run -0 servers_of "$JOB_ID"
+	assert_output 1
+	novajob cleanup
+}
+
+@test "busy-timeout ends the wait: exit 2, what is missing is told, nothing is left" {
+	cloud knobs '[{"quota": {"instances": 0}}]'
+	set_to busy-timeout 1
+	stage_env
+	run -2 novajob prepare
+	assert_output --partial 'busy-timeout'
+	assert_output --partial 'Quota exceeded for instances'
+	run -0 servers_of "$JOB_ID"
+	assert_output 0
+}
+
+@test "a cancel ends the wait at once" {
+	cloud knobs '[{"quota": {"instances": 0}}]'
+	stage_env
+	"$NOVAJOB" --settings="$SETTINGS" prepare 2>"$BATS_TEST_TMPDIR/log" 3>&- &
+	pid=$!
+	wait_for 30 grep -q 'waiting for room' "$BATS_TEST_TMPDIR/log"
+	kill $pid
+	status=0
+	wait $pid || status=$?
+	assert_equal $status 2
+	run -0 left_processes
+	assert_output ''
+}
+
+@test "a rate limit (429) is waited for" {
+	cloud knobs '[{"request": "POST /compute/.*/servers$", "status": 429, "message": "Too many", "count": 1}]'
+	stage_env
+	run -0 novajob prepare
+	assert_output --partial 'waiting for room'
+	novajob cleanup
+}
+
+@test "with two slots and 20 prepares waiting, a cleanup has its turn at once" {
+	set_to client-slots 2
+	prepared
+	done_id=$JOB_ID
+	done_response=$BATS_TEST_TMPDIR/done.json
+	cp "$JOB_RESPONSE_FILE" "$done_response"
+	cloud knobs '[{"quota": {"instances": 1}}]'
+	for ((i = 1; i <= 20; i++)); do
+		response $((done_id + i)) >"$BATS_TEST_TMPDIR/$i.json"
+		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json "$NOVAJOB" --settings="$SETTINGS" prepare \
+			2>>"$BATS_TEST_TMPDIR/waiting" 3>&- &
+	done
+	wait_for 60 grep -q 'waiting for room' "$BATS_TEST_TMPDIR/waiting"
+	started=$SECONDS
+	JOB_RESPONSE_FILE=$done_response run -0 novajob cleanup
+	echo "cleanup took $((SECONDS - started)) s"
+	((SECONDS - started < 50)) # a hang; ten times what is expected
+	kill $(jobs -p)
+	wait || true
+	cloud knobs '[]'
+	for ((i = 1; i <= 20; i++)); do
+		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json novajob cleanup
+	done
+	run -0 bash -c "\"$TESTS/cloud/cloud\" servers \"$CLOUD\" | wc -l"
+	assert_output 0
+}
+
+@test "slots bound how many openstack processes live at once" {
+	set_to client-slots 3
+	mkdir "$BATS_TEST_TMPDIR/bin" "$BATS_TEST_TMPDIR/live"
+	cat >"$BATS_TEST_TMPDIR/bin/openstack" <<-END
+		#!/bin/bash
+		# Each live client holds a lock on a file of its own; how many others do is noted at each start.
+		exec 8>$BATS_TEST_TMPDIR/live/\$\$ 9>>$BATS_TEST_TMPDIR/starts
+		flock 9
+		n=0
+		for f in $BATS_TEST_TMPDIR/live/*; do flock -n "\$f" true || n=\$((n + 1)); done
+		echo \$n >&9
+		flock -x 8
+		exec /usr/bin/openstack "\$@" 9>&-
+	END
+	chmod +x "$BATS_TEST_TMPDIR/bin/openstack"
+	set_to openstack "$BATS_TEST_TMPDIR/bin/openstack"
+	stage_env
+	for ((i = 1; i <= 6; i++)); do
+		response $((JOB_ID + i)) >"$BATS_TEST_TMPDIR/$i.json"
+		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json novajob prepare 2>>"$BATS_TEST_TMPDIR/log" 3>&- &
+	done
+	wait
+	most=$(sort -n "$BATS_TEST_TMPDIR/starts" | tail -1)
+	echo "most others alive at a start: $most"
+	((most <= 1)) # 3 slots, one of them for cleanups
+	for ((i = 1; i <= 6; i++)); do
+		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json novajob cleanup
+	done
+}
