@@ -53,7 +53,7 @@ delete_servers(const struct settings *st, const struct job *job, const struct re
     struct fault *f)
 {
 	bool seen = false;
-	struct jobserver mine = { .owner = st->owner, .key = job->key, .job_id = job->id, .seen = &seen };
+	struct jobserver mine = { .owner = st->owner, .key = job->key, .job_id = job->id, .awaited = r->try, .seen = &seen };
 	struct limit limit = limit_in(LIMIT_MS, STOP_MS);
 	bool intent = r->intent_at != 0 && r->server_id == NULL;
 	struct os_client c;

@@ -42,7 +42,8 @@ struct sweep {
 	const struct sweep_opts *opts;
 	struct os_client c;
 	struct limit limit;
-	struct strv asked;  /* ids whose deletion was accepted */
+	struct strv asked;  /* ids whose deletion was asked for */
+	struct strv why;    /* for each of them: why it was not accepted, "" = it was */
 	size_t resisting;
 };
 
@@ -94,13 +95,12 @@ sweep_server(struct sweep *s, const struct os_server *server, bool clock_ok)
 		tell(s, "server", server->id, server->name, verdict.go ? "would delete" : "keep", verdict.reason);
 		return;
 	}
-	if (os_server_delete(&s->c, server->id, s->limit, &f)) {
-		strv_add(&s->asked, server->id);
-		tell(s, "server", server->id, server->name, "delete", verdict.reason);
-		return;
-	}
-	s->resisting++;
-	tell(s, "server", server->id, server->name, "cannot delete", f.text);
+	tell(s, "server", server->id, server->name, "delete", verdict.reason);
+	fault_clear(&f);
+	if (!os_server_delete(&s->c, server->id, s->limit, &f))
+		log_debug("%s", f.text); /* its own cleanup may have been faster: the list tells */
+	strv_add(&s->asked, server->id);
+	strv_add(&s->why, f.text);
 }
 
 /* The servers of our owner, every page. */
@@ -125,6 +125,15 @@ ours(struct sweep *s, struct os_servers *list, struct fault *f)
 	return true;
 }
 
+static const struct os_server *
+by_id(const struct os_servers *list, const char *id)
+{
+	for (size_t i = 0; i < list->len; i++)
+		if (strcmp(list->v[i].id, id) == 0)
+			return &list->v[i];
+	return NULL;
+}
+
 /* See the deletions through; what is left when the time is over resists. */
 static bool
 see_gone(struct sweep *s, struct os_servers *list, struct fault *f)
@@ -142,11 +151,14 @@ see_gone(struct sweep *s, struct os_servers *list, struct fault *f)
 		if (left == 0 || !limit_sleep(limit, LOOK_MS))
 			break;
 	}
-	for (size_t i = 0; i < list->len; i++) {
-		if (!strv_has(&s->asked, list->v[i].id))
+	for (size_t i = 0; i < s->asked.len; i++) {
+		const struct os_server *left_over = by_id(list, s->asked.v[i]);
+
+		if (left_over == NULL)
 			continue;
 		s->resisting++;
-		tell(s, "server", list->v[i].id, list->v[i].name, "still there", list->v[i].status);
+		tell(s, "server", left_over->id, left_over->name, "still there",
+		    s->why.v[i][0] == '\0' ? left_over->status : s->why.v[i]);
 	}
 	return true;
 }
@@ -241,7 +253,7 @@ static bool
 sweep(struct context *ctx, struct fault *f)
 {
 	struct sweep s = { .st = &ctx->settings, .opts = ctx->opts, .limit = limit_in(LIMIT_MS, STOP_MS),
-		.asked = STRV_INIT };
+		.asked = STRV_INIT, .why = STRV_INIT };
 	auto_state struct state state = STATE_INIT;
 	auto_fd int alone = -1;
 	bool ok;
@@ -255,6 +267,7 @@ sweep(struct context *ctx, struct fault *f)
 	ok = work(&s, f);
 	os_client_end(&s.c);
 	strv_free(&s.asked);
+	strv_free(&s.why);
 	return ok;
 }
 

@@ -74,6 +74,15 @@ may_pass(const struct fault *f)
 	return f->class == FAULT_TRANSIENT || f->class == FAULT_BUSY;
 }
 
+static bool
+has_awaited(const struct os_servers *list, const struct jobserver *j)
+{
+	for (size_t i = 0; i < list->len; i++)
+		if (j->awaited == NULL || strcmp(list->v[i].try, j->awaited) == 0)
+			return true;
+	return false;
+}
+
 /* What is left when no time is. */
 static enum jobserver_left
 judge(const struct os_servers *list, const struct strv *asked, struct fault *f)
@@ -107,8 +116,11 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 
 		if (!jobserver_find(c, j, limit, &list, f))
 			return LEFT_RESISTING;
-		if (list.len > 0 && j->seen != NULL)
-			*j->seen = true;
+		if (has_awaited(&list, j)) {
+			until_unix = 0;
+			if (j->seen != NULL)
+				*j->seen = true;
+		}
 		if (list.len == 0 && clock_unix() >= until_unix)
 			return LEFT_NOTHING;
 		delete_all(c, &list, &asked, limit, &deletion);

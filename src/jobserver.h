@@ -18,7 +18,8 @@ struct jobserver {
 	const char *key; /* the job's */
 	const char *try; /* only the servers of this try; NULL = of all tries */
 	int64_t job_id;
-	bool *seen;      /* set when jobserver_delete saw one; NULL = nobody asks */
+	const char *awaited; /* the try whose server jobserver_delete waits for; NULL = any */
+	bool *seen;      /* set when jobserver_delete saw that server; NULL = nobody asks */
 };
 
 enum jobserver_left {
@@ -33,7 +34,8 @@ bool jobserver_find(struct os_client *c, const struct jobserver *j, struct limit
 
 /*
  * Delete all servers of the job, look until they are gone, at most wait_ms after the last deletion was accepted.
- * until_unix: keep looking for servers that show up until then (an accepted create that is not listed yet); 0 = no.
+ * until_unix: keep looking for the awaited server until it shows up or this time has come (an accepted create that is
+ * not listed yet); 0 = no.
  */
 enum jobserver_left jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms,
     int64_t until_unix, struct limit limit, struct fault *f);

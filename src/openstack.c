@@ -37,7 +37,7 @@ os_read(struct os_client *c, const struct strv *words, enum os_expect expect, co
 			return false;
 		log_say("%s; trying again in %" PRId64 " s", f->text, pause / 1000);
 		if (!limit_sleep(limit, pause + jitter))
-			return limit_fault(f, FAULT_TRANSIENT, "cannot %s in time", what);
+			return sig_stopped() ? limit_fault(f, FAULT_TRANSIENT, "cannot %s", what) : false;
 	}
 }
 
