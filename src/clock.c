@@ -24,7 +24,7 @@ clock_unix(void)
 const char *
 clock_span(char *out, size_t size, int64_t ms)
 {
-	if (ms < 100 * 1000)
+	if (ms < INT64_C(100000))
 		(void)snprintf(out, size, "%" PRId64 ".%" PRId64 " s", ms / 1000, ms % 1000 / 100);
 	else
 		(void)snprintf(out, size, "%" PRId64 " min %" PRId64 " s", ms / 60000, ms / 1000 % 60);

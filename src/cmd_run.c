@@ -197,6 +197,7 @@ static bool
 run(struct context *ctx, struct fault *f)
 {
 	const char *stage = ctx->argv[1];
+	const char *code = code_file();
 	auto_state struct state state = STATE_INIT;
 	auto_record struct record r = RECORD_INIT;
 	auto_settings struct settings st = SETTINGS_INIT;
@@ -206,8 +207,8 @@ run(struct context *ctx, struct fault *f)
 	auto_fd int fd = -1;
 	int64_t size;
 
-	if (code_file() != NULL && unlink(code_file()) != 0 && errno != ENOENT)
-		return fault_errno(f, FAULT_LOCAL, "cannot remove the last script's exit code '%s'", code_file());
+	if (code != NULL && unlink(code) != 0 && errno != ENOENT)
+		return fault_errno(f, FAULT_LOCAL, "cannot remove the last script's exit code '%s'", code);
 	if (!ctx->job.known)
 		return fault_set(f, FAULT_LOCAL, "%s is not run: JOB_RESPONSE_FILE is empty", stage);
 	if ((fd = open_script(ctx->argv[0], &size, f)) < 0)

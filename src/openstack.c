@@ -3,6 +3,7 @@
 #include "openstack.h"
 
 #include <arpa/inet.h>
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,12 +225,14 @@ bool
 os_server_list_all(struct os_client *c, const char *name_regex, struct limit limit, struct os_servers *list,
     struct fault *f)
 {
-	int major = 0, minor = 0;
+	static const char *const one_page[] = { "5.*", "6.0.*", "4.*" }; /* versions that have to be asked for the others */
+	bool ask = false;
 
 	if (!os_version(c, limit, f))
 		return false;
-	(void)sscanf(c->version, "%d.%d", &major, &minor); /* unknown = new */
-	return list_servers(c, name_regex, major > 0 && (major < 6 || (major == 6 && minor < 1)), limit, list, f);
+	for (size_t i = 0; i < ARRAY_LEN(one_page); i++)
+		ask = ask || fnmatch(one_page[i], c->version, 0) == 0;
+	return list_servers(c, name_regex, ask, limit, list, f);
 }
 
 bool

@@ -14,7 +14,7 @@
 #include "settings.h"
 #include "xalloc.h"
 
-#define MAX_FILE_BYTES (1024 * 1024)
+#define MAX_FILE_BYTES (INT64_C(1024) * 1024)
 #define BLANKS " \t"
 
 struct reader {

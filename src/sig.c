@@ -73,8 +73,10 @@ sig_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ms)
 		perror("novajob: cannot wait (ppoll)");
 		_exit(2);
 	}
+	if (ready <= 0)
+		memset(all, 0, sizeof(all));
 	for (nfds_t i = 0; i < n; i++)
-		fds[i].revents = ready > 0 ? all[i].revents : 0;
+		fds[i].revents = all[i].revents;
 	if (ready <= 0)
 		return 0;
 	if (all[n].revents != 0) {

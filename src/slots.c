@@ -60,8 +60,9 @@ slots_take(struct slots *s, struct limit limit, struct fault *f)
 
 	if (s->held >= 0 || s->state_dir == NULL || s->count < 2 || try_all(s))
 		return true;
-	queue = open_locked(s, "queue", LOCK_SH); /* what slots_wanted sees */
 	while (!try_all(s)) {
+		if (queue < 0) /* fails while somebody looks at it */
+			queue = open_locked(s, "queue", LOCK_SH); /* what slots_wanted sees */
 		if (clock_ms() >= tell) {
 			log_say("waiting for one of %" PRId64 " client slots of this host, %s so far", s->count,
 			    clock_span(span, sizeof(span), clock_ms() - began));

@@ -8,7 +8,7 @@ CLOUD=$BATS_FILE_TMPDIR/cloud
 RUNNER=$TESTS/runner/runner
 export NOVAJOB CLOUD RUNNER
 export LC_ALL=C.UTF-8 TZ=UTC
-unset NOVAJOB_SETTINGS "${!OS_@}"
+unset NOVAJOB_SETTINGS "${!OS_@}" http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 
 # Start the file's cloud; arguments go to `cloud start`.
 cloud_up() {

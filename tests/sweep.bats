@@ -31,8 +31,8 @@ server() {
 
 # record KEY PHASE TRY EXPIRES: a record as a stage leaves it.
 record() {
-	mkdir -p -m 700 "$STATE/jobs/$1"
-	chmod 700 "$STATE" "$STATE/jobs"
+	mkdir -p "$STATE/jobs/$1"
+	chmod 700 "$STATE" "$STATE/jobs" "$STATE/jobs/$1"
 	printf '{"version":1,"phase":"%s","try":"%s","expires":%s,"addresses":[]}\n' "$2" "$3" "$4" >"$STATE/jobs/$1/record.json"
 }
 
