@@ -99,8 +99,7 @@ lint: check-headers ## layer rule, shell, manual, duplicated lists
 # cppcheck knows neither Jansson's loops nor the cleanup attribute, whose locals it takes for leaks.
 CPPCHECK_FLAGS := --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
 	--suppress=missingIncludeSystem --suppress=resourceLeak --suppress=memleak -D_GNU_SOURCE \
-	'-Djson_array_foreach(a,i,v)=for(i=0;v=json_array_get(a,i);i++)' \
-	'-Djson_object_foreach(o,k,v)=for(k=0;v=json_object_get(o,k);k++)'
+	'-Djson_array_foreach(x,y,z)=for((y)=0,(z)=0;(z);)' '-Djson_object_foreach(x,y,z)=for((y)=0,(z)=0;(z);)'
 
 .PHONY: analyze
 analyze: ## gcc -fanalyzer, clang-tidy, cppcheck: no output is the goal

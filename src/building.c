@@ -264,10 +264,13 @@ wait_active(struct building *b, struct fault *f)
 static bool
 create_and_wait(struct building *b, struct fault *f)
 {
+	char span[32];
+
 	if (!create(b, f) || !building_update(b, write_id, f))
 		return false;
 	b->record.create_ms = clock_ms() - b->started_ms;
-	log_say("server %s is created, waiting for ACTIVE", b->record.server_id);
+	log_say("server %s is created after %s, waiting for ACTIVE", b->record.server_id,
+	    clock_span(span, sizeof(span), b->record.create_ms));
 	if (!wait_active(b, f))
 		return false;
 	b->record.build_ms = clock_ms() - b->started_ms - b->record.create_ms;

@@ -234,7 +234,7 @@ proc_reap(struct proc *p, struct proc_result *r)
 	if (p->pid == 0 || poll(&ended, 1, 0) <= 0)
 		return false;
 	(void)kill(-p->pid, SIGKILL); /* the zombie still holds the number: only its own group can be hit */
-	if (waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED) != 0)
+	if (waitid(P_PID, (id_t)p->pid, &info, WEXITED) != 0)
 		return false;
 	p->pid = 0;
 	(void)close(p->pidfd); /* a pidfd holds nothing that could be lost */

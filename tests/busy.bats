@@ -36,7 +36,7 @@ setup() {
 	cloud knobs '[{"match": "job-'"$JOB_ID"'$", "spawn_fail": "No valid host was found. "}]'
 	stage_env
 	novajob prepare 2>"$BATS_TEST_TMPDIR/log" 3>&- &
-	wait_for 60 bash -c "[[ \$(grep -c 'is created' $BATS_TEST_TMPDIR/log) -ge 2 ]]"
+	wait_for 60 bash -c "[[ \$(grep -c 'is created after' $BATS_TEST_TMPDIR/log) -ge 2 ]]"
 	cloud knobs '[]'
 	wait $!
 	run -0 servers_of "$JOB_ID"
