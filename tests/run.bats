@@ -1,0 +1,363 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# run.bats - the run stage: scripts of all sizes, exit codes, what goes wrong with the server, the log or the host.
+# Tests that need no server of their own share one: job 777.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+	load lib
+	cloud_up
+	BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
+	novajob_setup
+	set_to state-dir "$BATS_FILE_TMPDIR/state"
+	ln -s "$(command -v ssh)" "$BATS_FILE_TMPDIR/ssh"
+	set_to ssh "$BATS_FILE_TMPDIR/ssh"
+	stage_env 777
+	novajob prepare 2>"$BATS_FILE_TMPDIR/prepare.log" || {
+		cat "$BATS_FILE_TMPDIR/prepare.log" >&2
+		return 1
+	}
+}
+
+teardown_file() {
+	load lib
+	cloud_down
+}
+
+setup() {
+	load lib
+	novajob_setup
+	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err
+	set_to state-dir "$BATS_FILE_TMPDIR/state"
+	stage_env 777
+}
+
+teardown() {
+	[[ ! -s $ERR ]] || head -5 "$ERR" >&2 # shown when the test failed
+}
+
+# own_server: the test's own server instead of the shared one; its id in $SERVER.
+own_server() {
+	set_to state-dir "$STATE"
+	prepared
+	SERVER=$(cloud servers | grep -- "-job-$JOB_ID " | cut -d' ' -f1)
+}
+
+# stage LINE...: a script of just these lines is run: stdout to $OUT, stderr to $ERR.
+stage() {
+	printf '%s\n' "$@" >"$T/script"
+	novajob run "$T/script" build_script >"$OUT" 2>"$ERR" 3>&-
+}
+
+# in_time SECONDS COMMAND...: it must not take longer; what it returned.
+in_time() {
+	local limit=$1 started=$SECONDS status=0
+	shift
+	"$@" || status=$?
+	((SECONDS - started <= limit)) || fail "it took $((SECONDS - started)) s: $*"
+	return $status
+}
+
+# waited STATUS: the background job $! ends with it, in time.
+waited() {
+	local started=$SECONDS status=0
+	wait $! || status=$?
+	((SECONDS - started <= 30)) || fail "it took $((SECONDS - started)) s"
+	assert_equal "$status" "$1"
+}
+
+# ---- scripts
+
+@test "a script of 0 bytes" {
+	: >"$T/script"
+	run -0 novajob run "$T/script" prepare_script
+	assert_output ''
+}
+
+@test "scripts of 33 KiB and 5 MiB arrive whole" {
+	local size
+	for size in 33792 5242880; do
+		"$TESTS/runner/script" prepare_script --size $size >"$T/script"
+		assert_equal "$(stat -c %s "$T/script")" $size
+		novajob run "$T/script" prepare_script >"$OUT"
+		assert_equal "$(<"$OUT")" "Running on $(hostname)..."
+		printf 'exit 9\n' >>"$T/script" # the runner's script ends itself before
+		novajob run "$T/script" prepare_script >"$OUT"
+	done
+	{ seq 1 150000 | sed 's/.*/x=&; : some words to fill the line &/'; echo 'exit $((x % 251))'; } >"$T/script"
+	(($(stat -c %s "$T/script") > 5242880))
+	run -1 novajob run "$T/script" build_script
+	assert_equal "$(<"$BUILD_EXIT_CODE_FILE")" $((150000 % 251))
+}
+
+@test "commands that read stdin do not eat the script" {
+	"$TESTS/runner/script" prepare_script >"$T/one"
+	sed 's/^(eval .*/(eval $'"'cat; read -r x || echo none; wc -c; ssh -V; echo last\\\\n'"'/; s/^)/)/' "$T/one" | sed '/^(eval/s/$/) <\/dev\/null/; $!b' >"$T/script"
+	run -0 novajob run "$T/script" build_script
+	assert_line none
+	assert_line 0
+	assert_line last
+}
+
+@test "the script's variables are the server's, not the runner host's" {
+	export OS_PASSWORD=hush SECRET_OF_HOST=hush
+	stage 'env; echo "home $HOME"; pwd'
+	run ! grep -q hush "$OUT"
+	run -0 grep -q NOVASIM_SERVER "$OUT"
+}
+
+@test "a script finds no descriptor of the wrapper, and no file of its text" {
+	stage 'ls /proc/self/fd; ls /tmp/novajob.* /var/tmp/novajob.* 2>/dev/null || :'
+	assert_equal "$(tr '\n' ' ' <"$OUT")" '0 1 2 3 ' # 3: the listing's own
+}
+
+@test "all names of sub-stages are run, unknown ones too, and more operands do no harm" {
+	local name
+	echo 'echo ran' >"$T/script"
+	for name in get_sources step_script step_release brand_new 'two words' '' '--'; do
+		run -0 novajob run "$T/script" "$name" more 'and more'
+		assert_output ran
+	done
+	run -2 novajob run "$T/script"
+}
+
+# ---- exit codes
+
+@test "each exit code is told: 0, and 1 with the code in the file" {
+	local code
+	for code in 1 2 3 127 254 255; do
+		run -1 stage 'echo out' "exit $code"
+		printf '%d\n' $code | cmp - "$BUILD_EXIT_CODE_FILE"
+		assert_equal "$(<"$OUT")" out
+		assert_file_empty "$ERR"
+	done
+	stage 'exit 0'
+	assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+}
+
+@test "a shell that is killed is 128 + signal, a failure of the script" {
+	run -1 stage 'kill -9 $$'
+	assert_equal "$(<"$BUILD_EXIT_CODE_FILE")" 137
+	run -1 stage 'kill -SEGV $$'
+	assert_equal "$(<"$BUILD_EXIT_CODE_FILE")" 139
+	run -1 stage 'bash -c "kill -9 \$\$"'
+	assert_equal "$(<"$BUILD_EXIT_CODE_FILE")" 137
+}
+
+@test "a script that kills its wrapper is no success" {
+	own_server
+	run -2 in_time 30 stage 'kill -9 $PPID; echo on'
+	assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+}
+
+@test "a syntax error is the script's failure" {
+	run -1 stage 'if then'
+	assert_equal "$(<"$BUILD_EXIT_CODE_FILE")" 2
+}
+
+@test "the last stage's exit code is removed first, whatever comes" {
+	echo 7 >"$BUILD_EXIT_CODE_FILE"
+	stage :
+	assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+	echo 7 >"$BUILD_EXIT_CODE_FILE"
+	run -2 novajob run "$T/none" build_script
+	assert_output --partial "cannot open the script '$T/none': No such file"
+	assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+}
+
+@test "without BUILD_EXIT_CODE_FILE (an old runner) a failed script is 1" {
+	unset BUILD_EXIT_CODE_FILE
+	run -1 stage 'exit 3'
+}
+
+@test "an exit code that cannot be written is a system failure, and it is said" {
+	mkdir "$T/dir"
+	export BUILD_EXIT_CODE_FILE=$T/dir/code
+	run -2 stage "rm -r $T/dir; exit 3"
+	run -0 grep 'failed with 3, but .* cannot be written' "$ERR"
+}
+
+# ---- what holds the stage
+
+@test "processes left behind do not hold the stage, and live on into the next one" {
+	local how pid
+	for how in '%s &' 'setsid %s &' 'nohup %s &' '(setsid %s &) &' '(while :; do echo more; sleep 0.01; done) & : %s'; do
+		# shellcheck disable=SC2059
+		run -0 in_time 10 stage "$(printf "$how" 'sleep 12345')" "echo \$! >$T/pid; echo last"
+		run -0 grep -qx last "$OUT"
+	done
+	stage "pgrep -x sleep | while read -r p; do grep -qsz NOVASIM_SERVER=\$NOVASIM_SERVER /proc/\$p/environ && ps -o args= -p \$p || :; done"
+	assert_equal "$(grep -c 12345 "$OUT")" 4
+	pkill -KILL -f '^sleep 12345$'
+}
+
+@test "a daemon with its own files works on in the next stage" {
+	stage "(while :; do echo alive >>$T/beat; sleep 0.1; done) </dev/null >/dev/null 2>&1 & echo \$! >$T/pid"
+	: >"$T/beat"
+	stage "until [[ -s $T/beat ]]; do sleep 0.05; done; kill \$(cat $T/pid)"
+}
+
+# ---- the runner host's troubles
+
+@test "no ssh: a clear message, a system failure" {
+	set_to ssh /nonexistent/ssh
+	set_to state-dir "$STATE"
+	stage_env "$JOB_ID"
+	run -2 novajob prepare
+	assert_output --partial "/nonexistent/ssh"
+	novajob cleanup
+}
+
+@test "ssh gone since prepare: a clear message, a system failure" {
+	mv "$BATS_FILE_TMPDIR/ssh" "$BATS_FILE_TMPDIR/ssh.away"
+	run -2 stage :
+	mv "$BATS_FILE_TMPDIR/ssh.away" "$BATS_FILE_TMPDIR/ssh"
+	assert_equal "$(grep -c 'error:' "$ERR")" 1
+	run -0 grep "cannot run '$BATS_FILE_TMPDIR/ssh': No such file" "$ERR"
+}
+
+@test "a script that is missing, a directory, a fifo: a system failure" {
+	run -2 novajob run "$T/none" build_script
+	run -2 novajob run "$T" build_script
+	assert_output --partial 'is no file'
+	mkfifo "$T/fifo"
+	run -2 timeout 20 "$NOVAJOB" --settings="$SETTINGS" run "$T/fifo" build_script
+	assert_output --partial 'is no file'
+}
+
+@test "a stage works without its temporary folder" {
+	printf 'exit 4\n' >"$T/script"
+	mkdir "$T/cwd"
+	cd "$T/cwd"
+	rmdir "$T/cwd"
+	TMPDIR=$T/gone run -1 novajob run "$T/script" build_script
+	cd /
+	assert_equal "$(<"$BUILD_EXIT_CODE_FILE")" 4
+}
+
+@test "stdout that is closed, full or without reader: a system failure, and the script is ended" {
+	local how
+	printf '%s\n' "echo \$\$ >$T/pid" 'while :; do seq 1 1000; sleep 0.01; done' >"$T/script"
+	for how in '>&-' '>/dev/full' '> >(exec true)' '> >(head -c 100 >/dev/null)'; do
+		rm -f "$T/pid"
+		run -2 in_time 20 eval "novajob run $T/script build_script 2>$ERR $how 3>&-"
+		run -0 grep 'cannot write the job log' "$ERR"
+		[[ ! -s $T/pid ]] || run ! kill -0 "$(<"$T/pid")" # it may have ended before the script was begun
+		assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+	done
+}
+
+@test "a reader that goes away while the script is silent ends the stage" {
+	mkfifo "$T/log"
+	exec 8<>"$T/log"
+	printf '%s\n' "echo \$\$ >$T/pid" 'sleep 300' >"$T/script"
+	novajob run "$T/script" build_script 2>"$ERR" >"$T/log" 3>&- 8>&- &
+	wait_for 20 test -s "$T/pid"
+	exec 8>&-
+	waited 2
+	run ! kill -0 "$(<"$T/pid")"
+}
+
+@test "a stage of a job that was never prepared fails at once" {
+	set_to state-dir "$STATE"
+	stage_env 778
+	run -2 stage :
+	run -0 grep 'the job has no server' "$ERR"
+}
+
+# ---- the server's troubles
+
+@test "a host that crashes in mid-script is a system failure; later stages fail at once" {
+	own_server
+	stage 'echo begun; sleep 300' &
+	wait_for 20 grep -qx begun "$OUT"
+	cloud kill "$SERVER"
+	waited 2
+	run -0 grep -E 'error: .*the connection to server .* was lost: the cloud says SHUTOFF' "$ERR"
+	assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+	run -0 jq -r .lost "$STATE"/jobs/*/record.json
+	assert_output --partial SHUTOFF
+	run -2 timeout 1 "$NOVAJOB" --settings="$SETTINGS" run "$T/script" after_script
+	assert_output --partial 'the server was lost before'
+}
+
+@test "a server that vanishes in mid-script is a system failure; later stages fail at once" {
+	own_server
+	stage 'echo begun; sleep 300' &
+	wait_for 20 grep -qx begun "$OUT"
+	cloud lose "$SERVER"
+	waited 2
+	run -0 grep -E 'error: .*was lost: it is gone' "$ERR"
+	run -2 timeout 1 "$NOVAJOB" --settings="$SETTINGS" run "$T/script" after_script
+	novajob cleanup
+}
+
+@test "a server gone between two stages is a system failure" {
+	own_server
+	stage :
+	cloud lose "$SERVER"
+	run -2 in_time 45 stage :
+	run -0 grep -E 'error: .*was lost: it is gone' "$ERR"
+}
+
+@test "a server that freezes in mid-script is a system failure" {
+	printf '#!/bin/sh\nexec ssh -o ServerAliveInterval=1 -o ServerAliveCountMax=2 "$@"\n' >"$T/ssh" # 15 s and 3 otherwise
+	chmod 755 "$T/ssh"
+	set_to ssh "$T/ssh"
+	own_server
+	stage 'echo begun; sleep 300' &
+	wait_for 20 grep -qx begun "$OUT"
+	cloud freeze "$SERVER"
+	waited 2
+	run -0 grep -E 'error: .*was lost: the cloud says ACTIVE, but it is not to be reached' "$ERR"
+	run -2 timeout 1 "$NOVAJOB" --settings="$SETTINGS" run "$T/script" after_script
+}
+
+# ---- whole jobs
+
+@test "a variable of 100 KB, and values of many lines" {
+	head -c 100000 /dev/zero | tr '\0' v >"$T/big"
+	run -0 job --var-file BIG_FILE="$T/big" --raw-var BIG="$(<"$T/big")" --raw-var LINES_=$'a\nb\n"c\'$d\\' \
+		--script-line 'echo ${#BIG} $(wc -c <"$BIG_FILE"); printf "%s|" "$LINES_"'
+	run -0 grep -qx '100000 100000' "$LOG"
+	run -0 grep -qF "\"c'\$d\\|" "$LOG"
+}
+
+@test "an author who sets NOVAJOB_OWNER is refused; it is his failure" {
+	run -1 job --var NOVAJOB_OWNER=other --script-line true
+	run -0 jq -r .failure_reason "$RESULT"
+	assert_output script_failure
+	run -0 servers_of "$JOB_ID"
+	assert_output 0
+}
+
+@test "an author who sets the cloud's or another job's variables changes nothing" {
+	run -0 job --var OS_AUTH_URL=http://127.0.0.1:1/v3 --var OS_PASSWORD=x --var CI_JOB_ID=777 --var CI_PROJECT_ID=1 \
+		--var HOME=/nonexistent --var PATH=/nonexistent:/usr/bin:/bin --script-line 'echo ok'
+	run -0 grep -qx ok "$LOG"
+	run -0 servers_of 777
+	assert_output 1
+}
+
+@test "twenty jobs at once, ids side by side, and each gets its own server and log" {
+	local i failed=0 base=$JOB_ID pids=()
+	for i in {0..19}; do
+		JOB_ID=$((base + i)) LOG=$T/log.$i RESULT=$T/result.$i RUNNER_LOG=$T/runner.$i \
+			job --slot "$i" --script-line "echo job-$i on \$NOVASIM_SERVER; exit $((i % 3))" \
+			--after-script-line "echo after-$i on \$NOVASIM_SERVER" &
+		pids+=($!)
+	done
+	for i in {0..19}; do
+		local status=0
+		wait "${pids[i]}" || status=$?
+		((status == i % 3)) || { failed=1; echo "job $i: $status"; cat "$T/log.$i"; }
+	done
+	((failed == 0))
+	for i in {0..19}; do
+		assert_equal "$(grep -Eo '^(job|after)-[0-9]+ on' "$T/log.$i" | tr '\n' ' ')" "job-$i on after-$i on "
+	done
+	assert_equal "$(grep -Eho '^job-[0-9]+ on .*' "$T"/log.* | cut -d' ' -f3 | sort -u | wc -l)" 20
+	run -0 grep -c -- "-job-$base" <(cloud servers; echo "-job-$base") # only what we echo
+	assert_output 1
+}

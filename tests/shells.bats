@@ -1,0 +1,172 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# shells.bats - accounts and sshds of all kinds: login shells, rc files that print, MaxSessions 1, penalties, a full disk.
+# All tests but the last share one server, whose forced command takes the part of the account's login shell: $HOW.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+	load lib
+	cloud_up
+	BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
+	novajob_setup
+	set_to state-dir "$BATS_FILE_TMPDIR/state"
+	set_to stop-grace 1
+	mkdir "$BATS_FILE_TMPDIR/bin"
+	ln -s "$(command -v busybox)" "$BATS_FILE_TMPDIR/bin/ash"
+	echo 'exec bash -c "$SSH_ORIGINAL_COMMAND"' >"$BATS_FILE_TMPDIR/how"
+	cloud knobs "[{\"match\": \".\", \"sshd\": [\"MaxSessions 1\", \"ForceCommand . $BATS_FILE_TMPDIR/how\"]}]"
+	stage_env 777
+	novajob prepare 2>"$BATS_FILE_TMPDIR/prepare.log" || {
+		cat "$BATS_FILE_TMPDIR/prepare.log" >&2
+		return 1
+	}
+}
+
+teardown_file() {
+	load lib
+	cloud_down
+}
+
+setup() {
+	load lib
+	novajob_setup
+	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err HOW=$BATS_FILE_TMPDIR/how
+	set_to state-dir "$BATS_FILE_TMPDIR/state"
+	stage_env 777
+	"$TESTS/runner/script" prepare_script --size 20000 >"$T/runner-script"
+}
+
+teardown() {
+	[[ ! -s $ERR ]] || head -5 "$ERR" >&2 # shown when the test failed
+}
+
+# stage LINE...: a script of just these lines is run: stdout to $OUT, stderr to $ERR.
+stage() {
+	printf '%s\n' "$@" >"$T/script"
+	novajob run "$T/script" build_script >"$OUT" 2>"$ERR" 3>&-
+}
+
+# What every account with a shell must do: output in order, bytes, exit code, a cancel.
+works() {
+	local stage status=0
+	run -1 stage 'printf "one\n two  \\ ! $HOME\n" | cat; echo err >&2; printf "a\0b"; exit 42'
+	assert_equal "$(<"$BUILD_EXIT_CODE_FILE")" 42
+	run -0 grep -qx err "$OUT"
+	assert_equal "$(tail -c 3 "$OUT" | od -An -c | tr -d ' ')" 'a\0b'
+	novajob run "$T/runner-script" prepare_script >"$OUT" 2>"$ERR"
+	run -0 grep -qx "Running on $(hostname)..." "$OUT"
+	printf '%s\n' "trap '' TERM" "setsid sleep 4567 & echo \$! >$T/child" "echo \$\$ >$T/pid" 'while :; do sleep 0.1; done' >"$T/script"
+	"$NOVAJOB" --settings="$SETTINGS" run "$T/script" build_script >"$OUT" 2>"$ERR" 3>&- & # no function: $! is it
+	stage=$!
+	wait_for 20 test -s "$T/pid"
+	kill -TERM "$stage"
+	wait "$stage" || status=$?
+	assert_equal "$status" 2
+	run -0 grep "processes in the server are ended" "$ERR"
+	run ! kill -0 "$(<"$T/pid")"
+	run ! kill -0 "$(<"$T/child")"
+}
+
+# account COMMAND: the login shell, which gets -c and the command behind it.
+account() {
+	echo "exec $1 -c \"\$SSH_ORIGINAL_COMMAND\"" >"$HOW"
+}
+
+@test "bash as login shell" {
+	account bash
+	works
+}
+
+@test "dash as login shell" {
+	account dash
+	works
+}
+
+@test "busybox ash as login shell, and busybox programs first in PATH" {
+	mkdir "$T/bb"
+	busybox --install -s "$T/bb"
+	rm -f "$T/bb/bash"
+	echo "PATH=$T/bb:\$PATH exec $BATS_FILE_TMPDIR/bin/ash -c \"\$SSH_ORIGINAL_COMMAND\"" >"$HOW"
+	works
+}
+
+@test "fish as login shell" {
+	account fish
+	works
+}
+
+@test "tcsh as login shell" {
+	account tcsh
+	works
+}
+
+@test "zsh as login shell" {
+	account zsh
+	works
+}
+
+@test "an account without shell is a system failure that is explained" {
+	local shell
+	for shell in "$(command -v nologin || echo /usr/sbin/nologin)" false; do
+		account "$shell"
+		run -2 stage 'echo ran'
+		run ! grep -q ran "$OUT"
+		run -0 grep "error: .*login shell refused" "$ERR"
+		assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+	done
+}
+
+@test "an rc file that prints on stdout and stderr, with and without newline" {
+	printf '%s\n' 'echo welcome; echo motd >&2; printf "no newline" >&2' 'exec bash -c "$SSH_ORIGINAL_COMMAND"' >"$HOW"
+	run -1 stage 'echo script; exit 7'
+	assert_equal "$(<"$BUILD_EXIT_CODE_FILE")" 7
+	assert_equal "$(<"$OUT")" $'welcome\nscript'
+	assert_equal "$(<"$ERR")" $'motd\nno newline'
+}
+
+@test "a server without bash is a system failure that is explained" {
+	mkdir "$T/bin"
+	ln -s "$(command -v sh)" "$(command -v id)" "$T/bin"
+	echo "PATH=$T/bin exec sh -c \"\$SSH_ORIGINAL_COMMAND\"" >"$HOW"
+	run -2 stage 'echo ran'
+	run -0 grep 'error: .*no bash' "$ERR"
+}
+
+@test "a server whose /tmp cannot be written to runs the script all the same" {
+	mkdir "$T/bin"
+	printf '#!/bin/sh\nexit 1\n' >"$T/bin/mktemp"
+	chmod 755 "$T/bin/mktemp"
+	echo "PATH=$T/bin:\$PATH exec sh -c \"\$SSH_ORIGINAL_COMMAND\"" >"$HOW"
+	works
+}
+
+@test "a server whose disk is full runs the script all the same" {
+	# a file may have 1 block, a script more
+	echo 'ulimit -f 1; exec bash -c "$SSH_ORIGINAL_COMMAND"' >"$HOW"
+	novajob run "$T/runner-script" prepare_script >"$OUT" 2>"$ERR"
+	run -0 grep -x "Running on $(hostname)..." "$OUT"
+	run -0 grep "no room for the script" "$ERR"
+	run -0 find /tmp -maxdepth 1 -name 'novajob.??????????' -type f -mmin -1
+	assert_output ''
+}
+
+@test "whole jobs with ash, fish and tcsh, MaxSessions 1 and a penalty for failed logins" {
+	local shell pids=() i=0
+	set_to state-dir "$STATE"
+	cloud knobs "[{\"match\": \"-job-${JOB_ID}1\$\", \"sshd\": [\"MaxSessions 1\", \"ForceCommand exec $BATS_FILE_TMPDIR/bin/ash -c \\\"\$SSH_ORIGINAL_COMMAND\\\"\"]},
+		{\"match\": \"-job-${JOB_ID}2\$\", \"sshd\": [\"ForceCommand exec fish -c \\\"\$SSH_ORIGINAL_COMMAND\\\"\"]},
+		{\"match\": \"-job-${JOB_ID}3\$\", \"penalty\": true, \"key_delay\": 1, \"sshd\": [\"ForceCommand exec tcsh -c \\\"\$SSH_ORIGINAL_COMMAND\\\"\"]}]"
+	for i in 1 2 3; do
+		JOB_ID=$JOB_ID$i LOG=$T/log.$i RESULT=$T/result.$i RUNNER_LOG=$T/runner.$i \
+			job --script-line 'echo ran' --script-line 'exit 3' --after-script-line 'echo after' &
+		pids+=($!)
+	done
+	for i in 1 2 3; do
+		local status=0
+		wait "${pids[i - 1]}" || status=$?
+		((status == 3)) || fail "job $i: $status: $(cat "$T/log.$i")"
+		run -0 grep -qx ran "$T/log.$i"
+		run -0 grep -qx after "$T/log.$i"
+	done
+}

@@ -1,0 +1,325 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# stop.bats - cancel and time-out: TERM to the stage's process group at several instants. Afterwards nothing of the
+# script lives in the server, no process of ours on this host, and the exit code is the system failure's.
+# Tests that call stages by hand share one server: job 777.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+	load lib
+	cloud_up
+	BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
+	novajob_setup
+	set_to state-dir "$BATS_FILE_TMPDIR/state"
+	set_to stop-grace 1
+	set_to ssh "$BATS_FILE_TMPDIR/ssh"
+	printf '#!/bin/sh\nexec ssh "$@"\n' >"$BATS_FILE_TMPDIR/ssh.plain"
+	chmod 755 "$BATS_FILE_TMPDIR/ssh.plain"
+	cp -p "$BATS_FILE_TMPDIR/ssh.plain" "$BATS_FILE_TMPDIR/ssh"
+	stage_env 777
+	novajob prepare 2>"$BATS_FILE_TMPDIR/prepare.log" || {
+		cat "$BATS_FILE_TMPDIR/prepare.log" >&2
+		return 1
+	}
+}
+
+teardown_file() {
+	load lib
+	cloud_down
+}
+
+setup() {
+	load lib
+	novajob_setup
+	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err
+	set_to state-dir "$BATS_FILE_TMPDIR/state"
+	stage_env 777
+	LEFT=
+}
+
+teardown() {
+	cp -p "$BATS_FILE_TMPDIR/ssh.plain" "$BATS_FILE_TMPDIR/ssh"
+	[[ ! -s $ERR ]] || head -5 "$ERR" >&2 # shown when the test failed
+	[[ -z $LEFT ]] || kill -KILL "$LEFT" 2>/dev/null || :
+}
+
+# start [ENV=VALUE...] PROGRAM...: in a process group of its own, as the runner starts a stage; its id in $GROUP.
+start() {
+	setsid "$@" >"$OUT" 2>"$ERR" </dev/null 3>&- &
+	GROUP=$!
+}
+
+# script LINE...: $T/script of these lines, with $T in it known to the server as well.
+script() {
+	printf '%s\n' 'trap exit 1 TERM' '(eval "$(cat <<"LINES_END"' "$@" LINES_END ')") </dev/null' 'exit 0' >"$T/script"
+}
+
+start_run() {
+	start "$NOVAJOB" --settings="$SETTINGS" run "$T/script" build_script
+}
+
+# ended STATUS: the stage ends with it, within 20 s.
+ended() {
+	local started=$SECONDS status=0
+	wait "$GROUP" || status=$?
+	((SECONDS - started <= 20)) || fail "it took $((SECONDS - started)) s"
+	assert_equal "$status" "$1"
+}
+
+# TERM to the group, as the runner does.
+term() {
+	kill -TERM -- "-$GROUP"
+	ended 2
+	assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+}
+
+# Processes of commands in the server: all that carry its name, but not its sshd.
+in_server() {
+	local p
+	for p in $(grep -lsz "^NOVASIM_SERVER=" /proc/[0-9]*/environ | tr '\0' '\n'); do
+		p=${p#/proc/} p=${p%/environ}
+		grep -qsz "^NOVASIM_CLOUD=$CLOUD\$" "/proc/$p/environ" && [[ $(cat "/proc/$p/comm" 2>/dev/null) != sshd ]] &&
+			[[ $(ps -o stat= -p "$p") != Z* ]] && ps -o pid=,args= -p "$p"
+	done
+	return 0
+}
+
+has_server() {
+	(($(servers_of "$JOB_ID") > 0))
+}
+
+gone() {
+	[[ ! -e /proc/$1 || $(ps -o stat= -p "$1") == Z* ]]
+}
+
+nothing_left() {
+	assert_equal "$(in_server)" ''
+	assert_equal "$(left_processes)" ''
+}
+
+# ---- run, at several instants
+
+@test "TERM in mid-script: the script and its children are ended, its trap's last words are in the log" {
+	script 'trap "echo last words; exit 1" TERM' 'sleep 300 & sleep 301 & echo begun' 'wait'
+	start_run
+	wait_for 20 grep -qx begun "$OUT"
+	term
+	run -0 grep -qx 'last words' "$OUT"
+	run -0 grep "stopped by the runner .*; the script's processes in the server are ended" "$ERR"
+	nothing_left
+}
+
+@test "TERM before ssh is connected: the script is not run" {
+	mkfifo "$T/gate"
+	printf '#!/bin/sh\necho here >%s\nread -r x <%s\nexec ssh "$@"\n' "$T/ssh-started" "$T/gate" >"$BATS_FILE_TMPDIR/ssh"
+	script "echo run >$T/run"
+	start_run
+	wait_for 20 test -s "$T/ssh-started"
+	rm "$T/ssh-started"
+	kill -TERM -- "-$GROUP"
+	wait_for 20 test -s "$T/ssh-started" # the second one, for the stop
+	echo >"$T/gate"
+	ended 2
+	assert_file_not_exist "$T/run"
+	nothing_left
+}
+
+@test "TERM at any instant of the first half second leaves nothing behind" {
+	local n
+	script "trap '' TERM" 'while :; do sleep 0.1; done'
+	for n in 0 1 2 3 4 6 8 10; do
+		start_run
+		sleep "0.0$((n * 3 / 10))$((n * 3 % 10))" # any instant will do: what is expected is the same
+		if ! kill -TERM -- "-$GROUP" 2>/dev/null; then sleep 0.05; kill -TERM -- "-$GROUP"; fi
+		status=0
+		wait "$GROUP" || status=$?
+		[[ $status == 2 || $status == 143 ]] || fail "$status" # 143: before novajob's first lines
+		assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+		nothing_left
+	done
+}
+
+@test "TERM during heavy output" {
+	script 'yes "some words to fill the log with"'
+	start_run
+	wait_for 20 test -s "$OUT"
+	term
+	nothing_left
+}
+
+@test "TERM while the log's reader stands still" {
+	mkfifo "$T/log" "$T/err-fifo"
+	exec 8<>"$T/log" 9<>"$T/err-fifo"
+	OUT=$T/log ERR=$T/err-fifo
+	script "echo \$BASHPID >$T/pid" 'yes 123456789 | head -c 10000000'
+	start_run
+	ERR=/dev/null
+	wait_for 20 test -s "$T/pid"
+	term
+	exec 8>&- 9>&-
+	nothing_left
+}
+
+@test "TERM while the script ignores TERM, its children too: KILL after stop-grace" {
+	script "trap '' TERM" '(while :; do sleep 0.1; done) & echo begun' 'while :; do sleep 0.1; done'
+	start_run
+	wait_for 20 grep -qx begun "$OUT"
+	term
+	nothing_left
+}
+
+@test "TERM with children that went into sessions of their own, or to the background, or are stopped" {
+	script "setsid bash -c \"trap '' TERM; echo \\\$\\\$ >$T/one; while :; do sleep 0.1; done\" &" \
+		"nohup sleep 30272 >/dev/null 2>&1 & echo \$! >$T/two" \
+		"setsid -f sleep 30273" "(env -i bash -c 'kill -STOP \$\$; sleep 30274') &" \
+		"until [[ -s $T/one && -s $T/two ]]; do sleep 0.05; done; echo begun; wait"
+	start_run
+	wait_for 20 grep -qx begun "$OUT"
+	term
+	run ! kill -0 "$(<"$T/one")"
+	run ! kill -0 "$(<"$T/two")"
+	run ! pgrep -f '^sleep 3027[0-9]$'
+	nothing_left
+}
+
+@test "what an earlier stage left running is not ended with this one" {
+	script "setsid sleep 3456 >/dev/null 2>&1 & echo \$! >$T/daemon"
+	novajob run "$T/script" get_sources
+	LEFT=$(<"$T/daemon")
+	script 'echo begun; sleep 300'
+	start_run
+	wait_for 20 grep -qx begun "$OUT"
+	term
+	kill -0 "$LEFT"
+	kill -KILL "$LEFT"
+	wait_for 5 nothing_left
+}
+
+@test "INT and HUP are treated like TERM; a second TERM does no harm" {
+	local name
+	for name in INT HUP; do
+		script 'echo begun; sleep 300'
+		start_run
+		wait_for 20 grep -qx begun "$OUT"
+		kill -"$name" "$GROUP"
+		ended 2
+		nothing_left
+	done
+	script "trap '' TERM; echo begun; while :; do sleep 0.1; done"
+	start_run
+	wait_for 20 grep -qx begun "$OUT"
+	kill -TERM -- "-$GROUP"
+	term
+	nothing_left
+}
+
+@test "TERM when the script has just ended is still no success" {
+	mkfifo "$T/log"
+	exec 8<>"$T/log"
+	OUT=$T/log
+	script "yes | head -c 300000; echo >$T/ended"
+	start_run
+	wait_for 20 test -s "$T/ended" # its output is not taken yet
+	term
+	exec 8>&-
+	nothing_left
+}
+
+@test "TERM to a server that does not answer any more: stop-grace + 2 s, and it is said" {
+	set_to state-dir "$STATE"
+	set_to stop-grace 1
+	prepared
+	script 'echo begun; sleep 300'
+	start_run
+	wait_for 20 grep -qx begun "$OUT"
+	cloud freeze "$(cloud servers | grep -- "-job-$JOB_ID " | cut -d' ' -f1)"
+	term
+	run -0 grep 'the server did not confirm the end' "$ERR"
+	assert_equal "$(left_processes)" ''
+	novajob cleanup
+}
+
+@test "TERM while novajob asks what became of a lost server" {
+	set_to state-dir "$STATE"
+	prepared
+	script 'echo begun; sleep 300'
+	start_run
+	wait_for 20 grep -qx begun "$OUT"
+	cloud knobs '[{"request": "GET /compute", "hang": true}]'
+	cloud kill "$(cloud servers | grep -- "-job-$JOB_ID " | cut -d' ' -f1)"
+	wait_for 10 pgrep -P "$GROUP" -f openstack || { ps -eo pid,ppid,stat,etimes,args --forest | grep -A4 "^ *$GROUP"; cat "$OUT"; cloud servers; false; }
+	term
+	cloud knobs '[]'
+	assert_equal "$(left_processes)" ''
+	novajob cleanup
+}
+
+@test "KILL of novajob leaves no ssh behind" {
+	local ssh
+	script 'echo begun; sleep 300'
+	start_run
+	wait_for 20 grep -qx begun "$OUT"
+	ssh=$(pgrep -P "$GROUP")
+	kill -KILL "$GROUP"
+	ended 137
+	wait_for 10 gone "$ssh"
+	assert_equal "$(left_processes)" ''
+	in_server | awk '{ print $1 }' | xargs -r kill -KILL 2>/dev/null || : # the server's end does that
+	wait_for 10 nothing_left
+}
+
+# ---- the other stages
+
+@test "TERM to config: within 2 s, and no answer is a success" {
+	start "$NOVAJOB" --settings="$SETTINGS" config
+	kill -TERM -- "-$GROUP" 2>/dev/null || :
+	status=0
+	wait "$GROUP" || status=$? # it may have been done already
+	[[ $status == 0 || $status == 2 || $status == 143 ]] || fail "$status"
+	rm "$JOB_RESPONSE_FILE"
+	mkfifo "$JOB_RESPONSE_FILE"
+	start timeout -k 1 2 "$NOVAJOB" --settings="$SETTINGS" config
+	ended 2
+}
+
+@test "TERM to prepare, at its start or while the server boots, leaves no server" {
+	local at
+	set_to state-dir "$STATE"
+	stage_env "$JOB_ID"
+	cloud knobs '[{"match": "job-'"$JOB_ID"'$", "boot": 30}]'
+	for at in 0 1; do
+		start "$NOVAJOB" --settings="$SETTINGS" prepare
+		if ((at == 0)); then wait_for 20 pgrep -P "$GROUP" -f openstack; else wait_for 20 has_server; fi
+		term
+		novajob cleanup
+		assert_equal "$(servers_of "$JOB_ID")" 0
+		assert_equal "$(left_processes)" ''
+	done
+}
+
+# ---- whole jobs
+
+@test "a cancelled job: the script is ended, after_script runs in the same server, all is cleaned up" {
+	run -101 job --cancel-at build_script@begun \
+		--script-line 'echo server $NOVASIM_SERVER; (trap "" TERM; while :; do sleep 0.1; done) & echo begun; sleep 300' \
+		--after-script-line 'echo after $NOVASIM_SERVER; pgrep -x sleep | while read -r p; do grep -lsz "^NOVASIM_SERVER=$NOVASIM_SERVER\$" /proc/$p/environ || :; done; echo end'
+	run -0 grep -xE 'server [-0-9a-f]+' "$LOG"
+	local server=${output#server }
+	run -0 grep -A 1 -x "after $server" "$LOG"
+	assert_line end
+	run -0 servers_of "$JOB_ID"
+	assert_output 0
+	assert_equal "$(left_processes)" ''
+}
+
+@test "a forced cancel: no after_script; a time-out of the script: after_script; cleaned up in both" {
+	run -101 job --force-cancel-at build_script@begun --script-line 'echo begun; sleep 300' --after-script-line 'echo after'
+	run ! grep -qx after "$LOG"
+	assert_equal "$(servers_of "$JOB_ID")" 0
+	JOB_ID=$((JOB_ID + 1)) # counted from the script's start: a job time-out would also have to wait for prepare
+	run -102 job --var RUNNER_SCRIPT_TIMEOUT=1s --script-line 'echo begun; sleep 300' --after-script-line 'echo after'
+	run -0 grep -qx after "$LOG"
+	assert_equal "$(servers_of "$JOB_ID")" 0
+	assert_equal "$(left_processes)" ''
+}
