@@ -18,6 +18,7 @@
 #define STILL_MS         30000   /* a line in the job log that it still goes on */
 #define LOOK_MS          30000   /* to find out whether a create has worked */
 #define CREATE_TRIES     3
+#define STOP_LOOK_MS     1000    /* a look under way may end after a stop: its client then does the undoing */
 #define APPEAR_MS        3000    /* after a create whose outcome is unknown: look again so much later */
 #define FULL_PAUSE_MS    5000    /* between two tries while the cloud is full; up to twice that */
 
@@ -246,6 +247,7 @@ wait_active(struct building *b, struct fault *f)
 	char span[32];
 	bool done = false;
 
+	look.after_stop_ms = STOP_LOOK_MS;
 	while (look_at_build(b, look, regex, &missed, state, sizeof(state), &done, f) && !done) {
 		if (clock_ms() >= tell) {
 			log_say("still waiting for the server: %s, %s so far", state, clock_span(span, sizeof(span), clock_ms() - began));

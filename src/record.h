@@ -58,7 +58,8 @@ struct state {
 
 /*
  * Open the state directory for a job, making what is missing (0700) when `make`. Directories that are links, foreign,
- * or writable by others are refused: FAULT_SETTING. key NULL: only STATE itself. Without `make` and without a directory: true, and no record.
+ * or writable by others are refused: FAULT_SETTING. key NULL: only STATE itself. Without `make` and without a
+ * directory: true, and no record.
  */
 bool state_open(struct state *s, const char *dir, const char *key, bool make, struct fault *f) ATTR_MUST_USE;
 void state_free(struct state *s);

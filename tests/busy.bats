@@ -88,14 +88,15 @@ setup() {
 		response $((done_id + i)) >"$BATS_TEST_TMPDIR/$i.json"
 		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json "$NOVAJOB" --settings="$SETTINGS" prepare \
 			2>>"$BATS_TEST_TMPDIR/waiting" 3>&- &
+		started
 	done
 	wait_for 60 grep -q 'waiting for room' "$BATS_TEST_TMPDIR/waiting"
-	started=$SECONDS
+	began=$SECONDS
 	JOB_RESPONSE_FILE=$done_response run -0 novajob cleanup
-	echo "cleanup took $((SECONDS - started)) s"
-	((SECONDS - started < 50)) # a hang; ten times what is expected
-	jobs -p | xargs kill
-	wait || true
+	echo "cleanup took $((SECONDS - began)) s"
+	((SECONDS - began < 50)) # a hang; ten times what is expected
+	kill "${STARTED[@]}"
+	wait_started
 	cloud knobs '[]'
 	for ((i = 1; i <= 20; i++)); do
 		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json novajob cleanup
@@ -124,8 +125,9 @@ setup() {
 	for ((i = 1; i <= 6; i++)); do
 		response $((JOB_ID + i)) >"$BATS_TEST_TMPDIR/$i.json"
 		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json novajob prepare 2>>"$BATS_TEST_TMPDIR/log" 3>&- &
+		started
 	done
-	wait
+	wait_started
 	most=$(sort -n "$BATS_TEST_TMPDIR/starts" | tail -1)
 	echo "most others alive at a start: $most"
 	((most <= 1)) # 3 slots, one of them for cleanups

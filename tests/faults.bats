@@ -41,6 +41,7 @@ play() {
 		"$NOVAJOB" --settings="$SETTINGS" --openstack="$STUB" prepare >"$d/log" 2>&1 || code=$?
 		echo "$code" >"$d/code"
 	) 3>&- &
+	started
 }
 
 # expect N CODE REGEX: how it ended, with an error line of that kind.
@@ -78,7 +79,7 @@ expect() {
 		n=$((n + 1))
 		play $n $mode $mode
 	done
-	wait
+	wait_started
 	((SECONDS < 60))
 	expect 1 2 "error: cannot look for image 'builder-one': .*(no answer from 'openstack' within|did not answer)"
 	expect 2 2 "error: cannot look for image 'builder-one': .*(no answer from 'openstack' within|did not answer)"
@@ -159,9 +160,9 @@ texts() {
 		mkdir "$d"
 		printf '%b\n' "$text" >"$d/says"
 		play $n says says
-		((n % 12 > 0)) || wait
+		((n % 12 > 0)) || wait_started
 	done < <(texts)
-	wait
+	wait_started
 	n=0
 	while IFS='|' read -r kind text hint; do
 		n=$((n + 1))
@@ -192,7 +193,7 @@ texts() {
 		Policy doesn't allow os_compute_api:servers:create to be performed. (HTTP 403)
 		No Flavor found for an-image
 	END
-	wait
+	wait_started
 	expect 1 2 'error: the cloud is full.*Quota exceeded'
 	expect 2 2 'error: .*429'
 	expect 3 2 'error: .*Policy'

@@ -36,6 +36,7 @@ novajob_setup() {
 	. "$CLOUD/openrc"
 	export HOME=$BATS_TEST_TMPDIR/home TMPDIR=$BATS_TEST_TMPDIR/tmp
 	export SETTINGS=$BATS_TEST_TMPDIR/novajob.conf STATE=$BATS_TEST_TMPDIR/state
+	STARTED=()
 	LOG=$BATS_TEST_TMPDIR/job.log RESULT=$BATS_TEST_TMPDIR/result.json RUNNER_LOG=$BATS_TEST_TMPDIR/runner.log
 	JOB_ID=$((1000 + RANDOM * 32768 + RANDOM))
 	mkdir -p "$HOME" "$TMPDIR"
@@ -110,6 +111,18 @@ servers_of() {
 	cloud servers | grep -c -- "-job-$1 " || true
 }
 
+# started: note the child that was just put into the background, for wait_started. A bare `wait` would wait for bats'
+# own time-out process, too.
+started() {
+	STARTED+=($!)
+}
+
+# Wait for all of them, however they end.
+wait_started() {
+	wait "${STARTED[@]}" || true
+	STARTED=()
+}
+
 # wait_for SECONDS COMMAND...: until it succeeds; fails when it has not within SECONDS.
 wait_for() {
 	local until=$((SECONDS + $1 + 1))
@@ -128,7 +141,7 @@ left_processes() {
 	local p
 	for p in /proc/[0-9]*; do
 		[[ ${p#/proc/} != "$$" && ${p#/proc/} != "$BASHPID" ]] || continue
-		if tr '\0' '\n' 2>/dev/null <"$p/environ" | grep -qx "TMPDIR=$BATS_TEST_TMPDIR/tmp" &&
+		if tr '\0' '\n' 2>/dev/null <"$p/environ" | grep -qx -e "TMPDIR=$BATS_TEST_TMPDIR/tmp" -e "HOME=$BATS_TEST_TMPDIR/home" &&
 			[[ $(tr '\0' ' ' 2>/dev/null <"$p/cmdline") == *novajob* || $(cat "$p/comm" 2>/dev/null) == @(ssh|openstack) ]]; then
 			printf '%s %s\n' "${p#/proc/}" "$(tr '\0' ' ' 2>/dev/null <"$p/cmdline")"
 		fi

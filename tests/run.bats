@@ -272,6 +272,7 @@ waited() {
 	own_server
 	stage 'echo begun; sleep 300' &
 	wait_for 20 grep -qx begun "$OUT"
+	cloud freeze "$SERVER" # so that all processes end at one instant, as in a crash, and none can tell of another's end
 	cloud kill "$SERVER"
 	waited 2
 	run -0 grep -E 'error: .*the connection to server .* was lost: the cloud says SHUTOFF' "$ERR"
@@ -286,6 +287,7 @@ waited() {
 	own_server
 	stage 'echo begun; sleep 300' &
 	wait_for 20 grep -qx begun "$OUT"
+	cloud freeze "$SERVER"
 	cloud lose "$SERVER"
 	waited 2
 	run -0 grep -E 'error: .*was lost: it is gone' "$ERR"

@@ -161,11 +161,12 @@ gone() {
 @test "two sweeps at once: the second says so and leaves" {
 	cloud knobs '[{"request": "GET /compute/.*/servers/detail", "hang": true}]'
 	"$NOVAJOB" --settings="$SETTINGS" sweep 3>&- &
+	started
 	wait_for 20 bash -c "[[ -e $STATE/sweep.lock ]] && ! flock -n $STATE/sweep.lock true"
 	run -2 novajob sweep
 	assert_output --partial 'another novajob sweep is at work'
-	kill %1
-	wait || true
+	kill "${STARTED[@]}"
+	wait_started
 	run -0 left_processes
 	assert_output ''
 }
@@ -182,12 +183,13 @@ gone() {
 	while [[ ! -e $BATS_TEST_TMPDIR/enough ]]; do
 		novajob sweep >>"$BATS_TEST_TMPDIR/sweeps" 2>&1 || echo "failed: $?" >>"$BATS_TEST_TMPDIR/sweeps"
 	done 3>&- &
+	started
 	for i in 1 2 3; do
 		JOB_ID=$((JOB_ID + 1))
 		run -0 job --script-line 'echo fine'
 	done
 	touch "$BATS_TEST_TMPDIR/enough"
-	wait
+	wait_started
 	# a cleanup under way may be helped; a job that runs must not be touched, and no sweep may fail over it
 	run grep -E '^(delete .*: its job.s deadline|delete .*: an?other|still|failed)' "$BATS_TEST_TMPDIR/sweeps"
 	assert_output ''

@@ -23,7 +23,7 @@ teardown_file() {
 setup() {
 	load ../lib
 	load real
-	novajob_setup
+	real_setup
 }
 
 teardown() {
@@ -64,12 +64,16 @@ stopped() {
 	: >"$log"
 	"$NOVAJOB" --settings="$SETTINGS" prepare >"$log" 2>&1 3>&- &
 	pid=$!
-	wait_for 90 grep -q -- "$1" "$log"
+	wait_for 90 said_or_ended "$pid" "$1" "$log"
 	kill -TERM "$pid"
 	began=$SECONDS
 	wait "$pid" || code=$?
 	cat "$log"
 	((code == 2 && SECONDS - began < 30))
+}
+
+said_or_ended() {
+	grep -q -- "$2" "$3" || ! kill -0 "$1"
 }
 
 # --- whole jobs
