@@ -267,7 +267,9 @@ call(struct os_client *c, const struct strv *words, enum os_expect expect, bool 
 	}
 	if (expect == OS_TEXT || !c->session_wanted || !session_line(words, &line))
 		return call_alone(c, words, expect, what, limit, a, f);
-	if (call_session(c, &line, expect, what, limit, a, &answered, f))
+	/* A first answer that does not come leaves time for the other form; a create is not sent again anyway. */
+	if (call_session(c, &line, expect, what, fresh && !once ? limit_min(limit, limit_left_ms(limit) / 3) : limit, a,
+	    &answered, f))
 		return true;
 	if (answered) {
 		a->unknown = f->class == FAULT_TRANSIENT;

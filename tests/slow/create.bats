@@ -65,7 +65,7 @@ round() {
 	RANDOM=${SEED:=$RANDOM}
 	echo "seed $SEED"
 	kinds=(reset-before reset-after late status refused slow-kill slow-term slow-client kill term client)
-	rounds=${ROUNDS:-100}
+	rounds=${ROUNDS:-60}
 	for ((done = 0; done < rounds; done += 10)); do
 		rules=() jobs=()
 		for ((i = 0; i < 10; i++)); do
