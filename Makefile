@@ -78,6 +78,7 @@ check: ## all tests that the simulated cloud can show
 .PHONY: check-all
 check-all: ## the rest: lint, analyzers, sanitizers, valgrind, other clients, the real OpenStack
 	tests/setup all
+	$(MAKE) all
 	JOBS=$(JOBS) BATS=$(BATS) tests/suite all
 
 .PHONY: demo
