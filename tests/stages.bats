@@ -27,9 +27,11 @@ setup() {
 
 @test "the job log is what the scripts printed, byte for byte" {
 	printf '%s\n' 'printf "a\\0b\\377\\033[1m no newline"' 'echo; seq 1 20000; echo err >&2; printf end' >"$BATS_TEST_TMPDIR/s"
-	run -0 job --script "$BATS_TEST_TMPDIR/s" --stages build_script
+	builds=$BATS_TEST_TMPDIR/builds
+	mkdir -p "$builds/group/project" # as get_sources would; the server shares this host's files
+	run -0 job --script "$BATS_TEST_TMPDIR/s" --stages build_script --builds-dir "$builds"
 	# what bash makes of the same script here
-	"$TESTS/runner/script" build_script --file "$BATS_TEST_TMPDIR/s" >"$BATS_TEST_TMPDIR/script"
+	"$TESTS/runner/script" build_script --file "$BATS_TEST_TMPDIR/s" --builds-dir "$builds" >"$BATS_TEST_TMPDIR/script"
 	(cd / && bash "$BATS_TEST_TMPDIR/script" >"$BATS_TEST_TMPDIR/want" 2>&1)
 	python3 - "$LOG" "$BATS_TEST_TMPDIR/want" <<-'END'
 		import sys
