@@ -262,7 +262,6 @@ wait_active(struct building *b, struct fault *f)
 	return done;
 }
 
-
 static bool
 create_and_wait(struct building *b, struct fault *f)
 {

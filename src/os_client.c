@@ -190,7 +190,7 @@ judge(enum os_expect expect, bool failed, struct buf *out, const struct buf *err
 	return fault_wrap(f, "cannot %s", what);
 }
 
-/* One call by the session. *tried: was it sent at all? */
+/* One call by the session. *answered: its marker came, so f is the cloud's or the client's own word. */
 static bool
 call_session(struct os_client *c, const struct buf *line, enum os_expect expect, const char *what, struct limit limit,
     struct os_answer *a, bool *answered, struct fault *f)

@@ -17,11 +17,9 @@
 #define QUIET_MS         1000  /* the script or ssh has ended, yet neither mark nor EOF: nobody prints any more */
 #define AFTER_STOP_MS    2000  /* beyond stop-grace: for the second connection and the last words */
 
-/* What happens to a stage, in this order. */
 enum step {
 	RUNNING,
 	STOPPING, /* the second command is at work */
-	DONE,
 };
 
 struct run {
