@@ -28,7 +28,7 @@ OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 PLAIN_GOALS := clean help dist uninstall setup
 ifneq ($(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all)),)
 PACKAGES := libbsd-overlay jansson
-ifneq ($(filter-out check check-all demo,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out check check-all faults demo,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES) && echo yes),)
 $(error libbsd and jansson are needed: run 'tests/setup build', or install libbsd-dev libjansson-dev pkg-config)
 endif
@@ -80,6 +80,12 @@ check-all: ## the rest: lint, analyzers, sanitizers, valgrind, other clients, th
 	tests/setup all
 	$(MAKE) all
 	JOBS=$(JOBS) BATS=$(BATS) tests/suite all
+
+.PHONY: faults
+faults: ## play every fault of novajob-faults(7) on both clouds, and write that page
+	tests/setup all
+	$(MAKE) all
+	JOBS=$(JOBS) BATS=$(BATS) tests/suite faults
 
 .PHONY: demo
 demo: ## see a job run on the simulated cloud; JOB=file.sh runs your own script

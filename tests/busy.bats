@@ -19,6 +19,7 @@ setup() {
 	set_to busy-timeout 120
 }
 
+# bats test_tags=fault
 @test "a full quota is waited for, and told in the job log" {
 	cloud knobs '[{"quota": {"instances": 0}}]'
 	stage_env
@@ -30,6 +31,7 @@ setup() {
 	wait $!
 	grep -q 'ready in' "$BATS_TEST_TMPDIR/log"
 	novajob cleanup
+	fault_row 'the quota of instances is used up, and a server ends meanwhile' prepare 0 "$BATS_TEST_TMPDIR/log"
 }
 
 @test "no valid host: the failed server is deleted before the next try" {

@@ -148,3 +148,20 @@ left_processes() {
 		fi
 	done
 }
+
+# fault_row WHAT STAGE STATUS LOG [ID]: one row of novajob-faults(7), from this run: WHAT was done, how STAGE ended, and
+# the line that told it in LOG (the last error, or else the last one of trouble, or the last). Call it when the job ID has
+# been cleaned up: it fails when something of the job is left. WHAT is the row's name: no two rows have the same.
+fault_row() {
+	local what=$1 stage=$2 status=$3 log=$4 id=${5:-$JOB_ID} line
+	line=$(grep -E '^novajob: (error|warning): ' "$log" | tail -1)
+	[[ -n $line ]] || line=$(grep -E '^novajob: .*(waiting for|trying again|all the same|earlier try)' "$log" | tail -1)
+	[[ -n $line ]] || line=$(grep '^novajob: ' "$log" | tail -1)
+	[[ -n $line ]] || fail "$what: nothing was said: $(cat "$log")"
+	assert_equal "$(servers_of "$id")" 0
+	assert_equal "$(left_processes)" ''
+	[[ -n ${FAULT_ROWS:-} ]] || return 0
+	[[ $what != *$'\t'* ]]
+	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$(basename "$BATS_TEST_FILENAME" .bats)" "$what" "${CLOUD_KIND:-simulated}" \
+		"$stage" "$status" "${line#novajob: }" >>"$FAULT_ROWS"
+}

@@ -5,6 +5,7 @@
 # The cloud is the one of tests/openstack/up; or, with NOVAJOB_TEST_CLOUD=env, the one that OS_* of the environment opens,
 # with NOVAJOB_TEST_IMAGE, _FLAVOR, _NETWORK, _SECURITY_GROUP, _KEY_PAIR, _PRIVATE_KEY, _USERNAME and _SSH_PORT (22).
 
+export CLOUD_KIND=OpenStack
 HERE=$TESTS/openstack
 TOOLS=${NOVAJOB_TOOLS:-$TESTS/../build/tools}
 
