@@ -17,6 +17,7 @@ CFLAGS ?= -O2 -g
 
 SRC := $(wildcard src/*.c)
 HDR := $(wildcard src/*.h)
+MAN := $(notdir $(wildcard man/*.[157]))
 
 # Each variant has a folder of its own: `make SANITIZE=address,undefined check` needs no clean in between.
 comma := ,
@@ -65,6 +66,26 @@ $(BUILD)/obj/%.o: src/%.c Makefile
 
 -include $(OBJ:.o=.d)
 
+# The fuzz targets: each is tests/fuzz/TARGET.c, what they share, and src/ but for commands; `make fuzz` builds them by clang.
+FUZZ_SHARED := fuzz world
+FUZZERS := $(filter-out $(FUZZ_SHARED),$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
+FUZZ_OBJ := $(FUZZ_SHARED:%=$(BUILD)/obj/fuzz/%.o) $(filter-out $(BUILD)/obj/main.o $(BUILD)/obj/cmd_%.o,$(OBJ))
+# tests/fuzz/world.c stands in for these: time, waits, children, what is written.
+FUZZ_WRAP := clock_ms sig_poll sig_stopped limit_sleep proc_start proc_reap proc_end proc_run arc4random write
+FUZZ_SECONDS ?= 10
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS:%=$(BUILD)/%)
+
+$(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/obj/fuzz/%.o $(FUZZ_OBJ)
+	$(CC) $(NJ_CFLAGS) $(CFLAGS) -fsanitize=fuzzer $(NJ_LDFLAGS) $(FUZZ_WRAP:%=-Wl,--wrap=%) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/obj/fuzz/%.o: tests/fuzz/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -Isrc $(NJ_CPPFLAGS) $(CPPFLAGS) $(NJ_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(wildcard $(BUILD)/obj/fuzz/*.d)
+
 .PHONY: setup
 setup: ## install what tests need (root), or say what to install
 	tests/setup check
@@ -86,6 +107,13 @@ faults: ## play every fault of novajob-faults(7) on both clouds, and write that 
 	tests/setup all
 	$(MAKE) all
 	JOBS=$(JOBS) BATS=$(BATS) tests/suite faults
+
+.PHONY: fuzz
+fuzz: ## replay the fuzz targets' corpora, then FUZZ_SECONDS=10 of fuzzing each
+	@if tests/need clang; then \
+		$(MAKE) CC=clang SANITIZE=fuzzer-no-link,address,undefined BUILD=$(BUILD)/fuzz fuzzers && \
+		tests/fuzz/run $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZERS); \
+	else [ $$? = 1 ]; fi
 
 .PHONY: demo
 demo: ## see a job run on the simulated cloud; JOB=file.sh runs your own script
@@ -120,15 +148,15 @@ analyze: ## gcc -fanalyzer, clang-tidy, cppcheck: no output is the goal
 .PHONY: install
 install: all ## install under $(DESTDIR)$(PREFIX)
 	install -D -m 0755 $(BUILD)/$(NAME) $(DESTDIR)$(BINDIR)/$(NAME)
-	install -D -m 0644 man/novajob.1 $(DESTDIR)$(MANDIR)/man1/novajob.1
-	install -D -m 0644 man/novajob.conf.5 $(DESTDIR)$(MANDIR)/man5/novajob.conf.5
+	for m in $(MAN); do install -D -m 0644 man/$$m $(DESTDIR)$(MANDIR)/man$${m##*.}/$$m || exit 1; done
 	install -D -m 0644 completions/novajob $(DESTDIR)$(BASHDIR)/novajob
 	install -D -m 0644 completions/_novajob $(DESTDIR)$(ZSHDIR)/_novajob
 	install -D -m 0644 completions/novajob.fish $(DESTDIR)$(FISHDIR)/novajob.fish
 
 .PHONY: uninstall
 uninstall: ## remove what install has put there
-	rm -f $(DESTDIR)$(BINDIR)/$(NAME) $(DESTDIR)$(MANDIR)/man1/novajob.1 $(DESTDIR)$(MANDIR)/man5/novajob.conf.5 \
+	for m in $(MAN); do rm -f $(DESTDIR)$(MANDIR)/man$${m##*.}/$$m; done
+	rm -f $(DESTDIR)$(BINDIR)/$(NAME) \
 		$(DESTDIR)$(BASHDIR)/novajob $(DESTDIR)$(ZSHDIR)/_novajob $(DESTDIR)$(FISHDIR)/novajob.fish
 
 .PHONY: dist

@@ -299,19 +299,28 @@ discard(struct building *b, struct fault *f)
 	return false;
 }
 
-/* What the cloud lacks, from what it said: "Quota exceeded for instances: …" without the rest. */
+/*
+ * What is waited for, for people. Nova says "Quota exceeded for instances: Requested 1, but already used 10 of 10
+ * instances (HTTP 403)".
+ */
 static const char *
-what_is_missing(const char *text)
+awaited(char *out, size_t size, const char *text)
 {
-	static const char *const texts[] = { "Quota exceeded", "exceeds quota", "No valid host" };
+	static const char before[] = "already used ";
+	const char *used = strstr(text, before);
 
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-		const char *at = strstr(text, texts[i]);
+	if (used != NULL) {
+		const char *end;
 
-		if (at != NULL)
-			return at;
+		used += sizeof(before) - 1;
+		end = strstr(used, " (");
+		(void)snprintf(out, size, "quota: %.*s in use", end == NULL ? 200 : (int)(end - used), used); /* cut: for people */
+	} else if (strstr(text, "No valid host") != NULL) {
+		(void)strlcpy(out, "a host with room: the cloud says 'No valid host was found'", size); /* fits */
+	} else {
+		(void)snprintf(out, size, "%s: %.300s", strstr(text, "429") == NULL ? "quota" : "the cloud's limit of requests", text);
 	}
-	return text;
+	return out;
 }
 
 /* The cloud is full: wait a little, with a line every 30 s. False: no time is left, or we were stopped. */
@@ -319,12 +328,12 @@ static bool
 wait_for_room(struct building *b, const struct fault *full, int64_t began, int64_t *tell, struct limit limit)
 {
 	int64_t pause = FULL_PAUSE_MS + (int64_t)arc4random_uniform(FULL_PAUSE_MS);
-	char span[32];
+	char what[400], span[32];
 
 	if (limit_over(limit))
 		return false;
 	if (clock_ms() >= *tell) {
-		log_say("waiting for room in the cloud (%.300s), %s so far", what_is_missing(full->text),
+		log_say("waiting for %s, %s so far", awaited(what, sizeof(what), full->text),
 		    clock_span(span, sizeof(span), clock_ms() - began));
 		*tell = clock_ms() + STILL_MS;
 	}

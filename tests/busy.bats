@@ -24,7 +24,8 @@ setup() {
 	cloud knobs '[{"quota": {"instances": 0}}]'
 	stage_env
 	novajob prepare 2>"$BATS_TEST_TMPDIR/log" 3>&- &
-	wait_for 30 grep -q 'waiting for room in the cloud (Quota exceeded' "$BATS_TEST_TMPDIR/log"
+	wait_for 30 grep -q 'waiting for quota: 0 of 0 instances in use, ' "$BATS_TEST_TMPDIR/log"
+	wait_for 60 grep -qE 'waiting for quota: 0 of 0 instances in use, 3[0-9]\.[0-9] s so far' "$BATS_TEST_TMPDIR/log" # and again
 	run -0 servers_of "$JOB_ID"
 	assert_output 0
 	cloud knobs '[]'
@@ -62,7 +63,7 @@ setup() {
 	stage_env
 	"$NOVAJOB" --settings="$SETTINGS" prepare 2>"$BATS_TEST_TMPDIR/log" 3>&- &
 	pid=$!
-	wait_for 30 grep -q 'waiting for room' "$BATS_TEST_TMPDIR/log"
+	wait_for 30 grep -q 'waiting for quota' "$BATS_TEST_TMPDIR/log"
 	kill $pid
 	status=0
 	wait $pid || status=$?
@@ -75,7 +76,7 @@ setup() {
 	cloud knobs '[{"request": "POST /compute/.*/servers$", "status": 429, "message": "Too many", "count": 1}]'
 	stage_env
 	run -0 novajob prepare
-	assert_output --partial 'waiting for room'
+	assert_output --partial "waiting for the cloud's limit of requests"
 	novajob cleanup
 }
 
@@ -92,7 +93,7 @@ setup() {
 			2>>"$BATS_TEST_TMPDIR/waiting" 3>&- &
 		started
 	done
-	wait_for 60 grep -q 'waiting for room' "$BATS_TEST_TMPDIR/waiting"
+	wait_for 60 grep -q 'waiting for quota' "$BATS_TEST_TMPDIR/waiting"
 	began=$SECONDS
 	JOB_RESPONSE_FILE=$done_response run -0 novajob cleanup
 	echo "cleanup took $((SECONDS - began)) s"

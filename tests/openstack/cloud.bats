@@ -206,7 +206,7 @@ said_or_ended() {
 	cp "$JOB_RESPONSE_FILE" "$BATS_TEST_TMPDIR/first.json"
 	response $((JOB_ID + 1)) >"$JOB_RESPONSE_FILE"
 	novajob prepare 2>"$BATS_TEST_TMPDIR/second.log" 3>&- &
-	wait_for 60 grep -q 'waiting for room in the cloud (Quota exceeded' "$BATS_TEST_TMPDIR/second.log"
+	wait_for 60 grep -q 'waiting for quota: ' "$BATS_TEST_TMPDIR/second.log"
 	JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/first.json novajob cleanup
 	wait $!
 	grep 'ready in' "$BATS_TEST_TMPDIR/second.log"
