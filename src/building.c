@@ -140,16 +140,17 @@ static bool
 create(struct building *b, struct fault *f)
 {
 	const struct settings *st = b->st;
-	char host[256] = "";
+	char host[256] = "", project[256];
 	const struct os_wish wish = {
 		.name = b->job->server_name, .image = b->image_id, .flavor = st->flavor, .network = st->network,
 		.security_group = st->security_group, .key_pair = st->key_pair, .owner = st->owner, .job = b->job->key,
-		.project = b->job->project, .try = b->try, .host = host, .expires = b->record.expires,
+		.project = project, .try = b->try, .host = host, .expires = b->record.expires,
 	};
 	enum adopted adopted;
 	struct fault look;
 	bool unknown;
 
+	(void)strlcpy(project, b->job->project, sizeof(project)); /* cut: a property has at most 255 characters */
 	(void)gethostname(host, sizeof(host) - 1); /* for information only */
 	if (!text_only(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"))
 		host[0] = '\0';

@@ -230,6 +230,8 @@ from_json(struct job *j, json_t *root, struct fault *f)
 		return false;
 	if (!get_string(root, "job_info.project_full_path", &text, f))
 		return false;
+	if (strlen(text) >= sizeof(j->project))
+		return fault_set(f, FAULT_LOCAL, "'job_info.project_full_path' has over %zu bytes", sizeof(j->project) - 1);
 	copy_path(j->project, sizeof(j->project), text);
 	if (!get_string(root, "git_info.ref", &text, f))
 		return false;
