@@ -143,7 +143,8 @@ create(struct building *b, struct fault *f)
 	char host[256] = "", project[256];
 	const struct os_wish wish = {
 		.name = b->job->server_name, .image = b->image_id, .flavor = st->flavor, .network = st->network,
-		.security_group = st->security_group, .key_pair = st->key_pair, .owner = st->owner, .job = b->job->key,
+		.security_group = st->security_group, .key_pair = settings_keys_per_job(st) ? NULL : st->key_pair,
+		.user_data = b->user_data, .config_drive = st->config_drive && b->user_data != NULL, .owner = st->owner, .job = b->job->key,
 		.project = project, .try = b->try, .host = host, .expires = b->record.expires,
 	};
 	enum adopted adopted;

@@ -31,6 +31,7 @@ struct building {
 	bool created;          /* a server of this try may exist */
 	struct strv discarded; /* ids of servers of this try that failed and are being deleted */
 	char *image_id;
+	char *user_data;       /* a file, or NULL */
 	int64_t started_ms;    /* when prepare began */
 };
 

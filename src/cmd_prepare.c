@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "cmd.h"
 #include "jobserver.h"
+#include "keys.h"
 #include "log.h"
 #include "openstack.h"
 #include "record.h"
@@ -30,7 +31,6 @@
 struct prepare {
 	struct building b;
 	bool leftovers;    /* an earlier try may have left servers */
-	char *known_hosts;
 };
 
 /* Seconds since prepare began, for the lines of the log. */
@@ -188,10 +188,11 @@ find_image(struct prepare *p, struct fault *f)
 static bool
 login(struct prepare *p, struct fault *f)
 {
-	struct ssh_target t = { .settings = p->b.st, .known_hosts = p->known_hosts, .alias = p->b.job->key, .first = true };
+	auto_free char *identity = keys_identity(p->b.st, &p->b.state);
+	auto_free char *known_hosts = keys_known_hosts(&p->b.state);
+	struct ssh_target t = { .settings = p->b.st, .identity = identity, .known_hosts = known_hosts,
+		.alias = p->b.job->key, .pinned = settings_keys_per_job(p->b.st), .first = true };
 
-	if (unlink(p->known_hosts) != 0 && errno != ENOENT) /* an earlier try's server had another key */
-		return fault_errno(f, FAULT_LOCAL, "cannot remove '%s'", p->known_hosts);
 	return ssh_login(&t, &p->b.record.addresses, p->b.limit, &p->b.record.address, f);
 }
 
@@ -202,7 +203,8 @@ steps(struct prepare *p, struct fault *f)
 	char span[32];
 	int64_t at;
 
-	if (!delete_leftovers(p, f) || !find_image(p, f))
+	if (!keys_make(p->b.st, &p->b.state, p->b.job->key, p->b.limit, &p->b.user_data, f) || !delete_leftovers(p, f) ||
+	    !find_image(p, f))
 		return false;
 	log_say("creating server '%s': flavor %s, image %s%s%s", p->b.job->server_name, p->b.st->flavor, p->b.st->image,
 	    p->b.st->network == NULL ? "" : ", network ", p->b.st->network == NULL ? "" : p->b.st->network);
@@ -262,11 +264,14 @@ static void
 fail(struct prepare *p, struct fault *f)
 {
 	bool stopped = sig_stopped() || f->class == FAULT_STOPPED;
+	struct fault keys;
 
 	log_fault(f);
 	if (p->b.record.server_id != NULL && !stopped)
 		show_console(p);
 	undo(p);
+	if (!keys_destroy(&p->b.state, &keys))
+		log_debug("%s", keys.text); /* cleanup tries again */
 }
 
 static bool
@@ -276,7 +281,9 @@ begin_prepare(struct prepare *p, struct context *ctx, struct fault *f)
 
 	if (!p->b.job->known)
 		return fault_set(f, FAULT_LOCAL, "JOB_RESPONSE_FILE is empty: no server without knowing whose");
-	if (!settings_complete(&ctx->settings, f) || !check_key(p->b.st->private_key, f))
+	if (!settings_complete(&ctx->settings, f) || !keys_check_user_data(p->b.st, f))
+		return false;
+	if (!settings_keys_per_job(p->b.st) && !check_key(p->b.st->private_key, f))
 		return false;
 	if (!state_open(&p->b.state, p->b.st->state_dir, p->b.job->key, true, f))
 		return false;
@@ -285,7 +292,6 @@ begin_prepare(struct prepare *p, struct context *ctx, struct fault *f)
 	if (!record_update(&r, &p->b.state, begin, p, f))
 		return fault_wrap(f, "nothing is created");
 	p->b.record.expires = r.expires;
-	p->known_hosts = xasprintf("%s/known_hosts", p->b.state.job);
 	return true;
 }
 
@@ -314,7 +320,7 @@ prepare(struct context *ctx, struct fault *f)
 	record_free(&p.b.record);
 	strv_free(&p.b.discarded);
 	free(p.b.image_id);
-	free(p.known_hosts);
+	free(p.b.user_data);
 	return ok;
 }
 

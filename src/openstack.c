@@ -53,6 +53,7 @@ wish_words(const struct os_wish *w, struct strv *words)
 		{ "--network", w->network },
 		{ "--security-group", w->security_group },
 		{ "--key-name", w->key_pair },
+		{ "--user-data", w->user_data },
 		{ "--property=novajob:owner", w->owner },
 		{ "--property=novajob:job", w->job },
 		{ "--property=novajob:project", w->project },
@@ -67,6 +68,8 @@ wish_words(const struct os_wish *w, struct strv *words)
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
 		if (options[i].value != NULL && options[i].value[0] != '\0')
 			strv_addf(words, "%s=%s", options[i].option, options[i].value);
+	if (w->config_drive)
+		strv_add(words, "--config-drive=true");
 	strv_addf(words, "--property=novajob:expires=%" PRId64, w->expires);
 	strv_add(words, w->name);
 }

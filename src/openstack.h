@@ -43,6 +43,8 @@ struct os_servers {
 /* What to create; all borrowed, NULL = leave out (but for name, image, flavor). */
 struct os_wish {
 	const char *name, *image, *flavor, *network, *security_group, *key_pair;
+	const char *user_data; /* a file */
+	bool config_drive;     /* … handed over on one */
 	const char *owner, *job, *project, *try, *host; /* become properties novajob:… */
 	int64_t expires;
 };

@@ -472,18 +472,19 @@ bool
 settings_complete(const struct settings *s, struct fault *f)
 {
 	static const int needed[] = { SETTING_flavor, SETTING_image, SETTING_username, SETTING_private_key };
+	bool shared = !settings_keys_per_job(s);
 
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
 		auto_free char *text = settings_text(s, needed[i]);
 		char variable[64];
 
-		if (text[0] != '\0')
+		if (text[0] != '\0' || (needed[i] == SETTING_private_key && !shared))
 			continue;
 		(void)fault_set(f, FAULT_SETTING, "%s is not set", setting_infos[needed[i]].name);
 		return fault_hint(f, "set it in %s, as --%s=… or in %s", SETTINGS_DEFAULT_FILE,
 		    setting_infos[needed[i]].name, settings_env_name(variable, sizeof(variable), needed[i]));
 	}
-	return file_ready(s, SETTING_private_key, s->private_key, f) &&
+	return (!shared || file_ready(s, SETTING_private_key, s->private_key, f)) &&
 	    (s->ssh_config == NULL || file_ready(s, SETTING_ssh_config, s->ssh_config, f));
 }
 
@@ -528,6 +529,14 @@ settings_from_json(struct settings *s, const json_t *o, struct fault *f)
 			return fault_wrap(f, "resolved settings");
 	}
 	return with_state_dir(&l, f);
+}
+
+bool
+settings_keys_per_job(const struct settings *s)
+{
+	if (strcmp(s->keys, "auto") == 0)
+		return s->key_pair == NULL;
+	return strcmp(s->keys, "per-job") == 0;
 }
 
 bool

@@ -132,6 +132,9 @@ int settings_find(const char *name, const char **nearest);
 /* NOVAJOB_X, the environment's name of a setting; written to out (size bytes), which is returned. */
 const char *settings_env_name(char *out, size_t size, int setting);
 
+/* Does each job have keys of its own (settings keys and key-pair)? */
+bool settings_keys_per_job(const struct settings *s);
+
 /* Did config resolve them: were they read from NOVAJOB_RESOLVED or a record? */
 bool settings_resolved(const struct settings *s);
 

@@ -26,7 +26,11 @@
 	X(text, security_group, "security-group", "", A_NAME, 0, 255, S_JOB, "security group of the server, name or id") \
 	X(text, key_pair, "key-pair", "", A_NAME, 0, 255, S_JOB, "key pair whose private half is private-key") \
 	X(text, username, "username", "", A_WORD, 0, 32, S_JOB, "login name in the server") \
-	X(path, private_key, "private-key", "", A_PATH, 0, 1000, S_RULE, "file of the private key for the login") \
+	X(choice, keys, "keys", "auto", "auto,per-job,shared", 0, 16, S_RULE, "keys of each job alone, or key-pair; auto: key-pair if set") \
+	X(choice, key_delivery, "key-delivery", "cloud-config", "cloud-config,script", 0, 16, S_RULE, "how the image takes a job's keys from user-data") \
+	X(path, user_data, "user-data", "", A_PATH, 0, 1000, S_RULE, "file that is told to the server at its first boot") \
+	X(flag, config_drive, "config-drive", "yes", NULL, 0, 0, S_RULE, "hand user-data over on a config drive") \
+	X(path, private_key, "private-key", "", A_PATH, 0, 1000, S_RULE, "file of the private key of key-pair") \
 	X(span, ssh_timeout, "ssh-timeout", "5m", NULL, 1, 86400, S_JOB, "how long a server may take from ACTIVE to a login") \
 	X(number, ssh_port, "ssh-port", "22", NULL, 1, 65535, S_JOB, "port of sshd in the server") \
 	X(path, ssh_config, "ssh-config", "", A_PATH, 0, 1000, S_RULE, "ssh_config(5) file for ssh; none is read otherwise") \
@@ -46,6 +50,7 @@
 	X(span, max_life, "max-life", "24h", NULL, 60, 2592000, S_RULE, "no server expires later than this after its creation") \
 	X(path, openstack, "openstack", "openstack", A_PATH, 0, 1000, S_HOST, "the openstack program") \
 	X(path, ssh, "ssh", "ssh", A_PATH, 0, 1000, S_RULE, "the ssh program") \
+	X(path, ssh_keygen, "ssh-keygen", "ssh-keygen", A_PATH, 0, 1000, S_HOST, "the ssh-keygen program") \
 	X(flag, openstack_session, "openstack-session", "yes", NULL, 0, 0, S_HOST, "one openstack process per stage instead of one per call") \
 	X(names, job_may_set, "job-may-set", "flavor,image", A_LIST, 0, 1000, S_RULE, "settings that CUSTOM_ENV_NOVAJOB_X of a job may set") \
 	X(globs, allow_flavor, "allow-flavor", "", A_GLOB, 0, 1000, S_RULE, "patterns of the flavors a job may choose; none: any") \

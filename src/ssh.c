@@ -115,7 +115,11 @@ connect_argv(struct strv *argv, const struct ssh_target *t)
 		strv_add(argv, fixed_options[i]);
 	}
 	strv_add(argv, "-o");
-	strv_addf(argv, "StrictHostKeyChecking=%s", t->first ? "accept-new" : "yes");
+	strv_addf(argv, "StrictHostKeyChecking=%s", t->first && !t->pinned ? "accept-new" : "yes");
+	if (t->pinned) {
+		strv_add(argv, "-o");
+		strv_add(argv, "HostKeyAlgorithms=ssh-ed25519"); /* keys.c's kind: no other is offered to choose from */
+	}
 	strv_add(argv, "-o"); /* three questions unanswered, the first after one interval: dead at the fourth */
 	strv_addf(argv, "ServerAliveInterval=%" PRId64, st->alive_timeout / 4000 > 0 ? st->alive_timeout / 4000 : 1);
 	strv_add(argv, "-o");
@@ -123,7 +127,7 @@ connect_argv(struct strv *argv, const struct ssh_target *t)
 	strv_add(argv, "-o");
 	strv_addf(argv, "HostKeyAlias=%s", t->alias);
 	strv_add(argv, "-i");
-	strv_add(argv, st->private_key);
+	strv_add(argv, t->identity);
 	strv_add(argv, "-p");
 	strv_addf(argv, "%" PRId64, st->ssh_port);
 	strv_add(argv, "-l");

@@ -31,6 +31,7 @@ enum outcome {
 	CLOSED,      /* closed before the banner: may be sshd's penalty (PerSourcePenalties) */
 	KEY_REFUSED, /* normal until cloud-init is done */
 	OTHER,
+	FOREIGN,     /* another host key than the pinned one: normal until cloud-init is done */
 	HOST_KEY,    /* from here on no waiting mends it */
 	NO_SHELL,    /* logged in, but the account's shell does not run commands */
 	NO_BASH,
@@ -48,6 +49,7 @@ static const struct {
 	{ "Load key", KEY_FILE },
 	{ "REMOTE HOST IDENTIFICATION HAS CHANGED", HOST_KEY },
 	{ "Host key verification failed", HOST_KEY },
+	{ "no matching host key type", HOST_KEY },
 	{ "Permission denied", KEY_REFUSED },
 	{ "Too many authentication failures", KEY_REFUSED },
 	{ "timed out during banner exchange", UNREACHABLE }, /* the port is open, nobody is at home */
@@ -78,6 +80,9 @@ static const struct {
 	    "does private-key belong to key-pair, is username the image's login, does the image run cloud-init?", false },
 	[CLOSED] = { "sshd closes the connection before its banner (still starting, or a penalty): waiting 6 s between tries",
 	    "sshd closes the connection at once", "see sshd's own log in the image; MaxStartups or PerSourcePenalties?", false },
+	[FOREIGN] = { "answers with another host key than the one made for this job: waiting for cloud-init to put it there",
+	    "the host key made for this job never showed",
+	    "does the image run cloud-init (key-delivery)? else another machine answers on this address", false },
 	[HOST_KEY] = { "", "the host key changed since the first connection",
 	    "another machine answers on this address: look at the network before you trust it", true },
 	[NO_SHELL] = { "", "the login works, but the account's shell runs no commands",
@@ -211,13 +216,15 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 		c->outcome = judge(buf_str(&out), buf_str(&err), words.nonce, &r);
 	}
 	text_one_line(c->said, sizeof(c->said), text_tail(buf_str(&err), 1));
+	if (c->outcome == HOST_KEY && t->pinned)
+		c->outcome = FOREIGN;
 	if (c->outcome == KEY_REFUSED)
 		wait_ms = refused_wait_ms[c->refusals < 2 ? c->refusals++ : 2];
 	else if (c->outcome == CLOSED)
 		wait_ms = CLOSED_MS;
 	else if (c->outcome == UNREACHABLE)
 		c->open = false;
-	else if (c->outcome == OTHER)
+	else if (c->outcome == OTHER || c->outcome == FOREIGN)
 		wait_ms = 1000;
 	c->next_ms = clock_ms() + wait_ms;
 	return true;
@@ -295,8 +302,8 @@ rounds(struct ssh_target *t, struct candidate *c, size_t n, struct limit limit, 
 }
 
 /*
- * Each candidate has a known_hosts of its own: another machine may answer on one of the addresses, and its key must not
- * stand for our server's. The one that let us in is kept.
+ * Where the key is not known before, each candidate has a known_hosts of its own: another machine may answer on one of
+ * the addresses, and its key must not stand for our server's. The one that let us in is kept.
  */
 bool
 ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address, struct fault *f)
@@ -312,17 +319,19 @@ ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit
 	memset(c, 0, sizeof(c));
 	for (size_t i = 0; i < n; i++) {
 		c[i].address = addresses->v[i];
-		c[i].known_hosts = xasprintf("%s.%zu", known_hosts, i);
-		(void)unlink(c[i].known_hosts); /* of an earlier try; mostly there is none */
+		c[i].known_hosts = t->pinned ? xstrdup(known_hosts) : xasprintf("%s.%zu", known_hosts, i);
+		if (!t->pinned)
+			(void)unlink(c[i].known_hosts); /* of an earlier try; mostly there is none */
 	}
 	ok = rounds(t, c, n, limit_min(limit, t->settings->ssh_timeout), &in, f);
-	if (ok && rename(c[in].known_hosts, known_hosts) != 0)
+	if (ok && !t->pinned && rename(c[in].known_hosts, known_hosts) != 0)
 		ok = fault_errno(f, FAULT_LOCAL, "cannot rename '%s'", c[in].known_hosts);
 	if (ok)
 		*address = xstrdup(c[in].address);
 	t->known_hosts = known_hosts;
 	for (size_t i = 0; i < n; i++) {
-		(void)unlink(c[i].known_hosts); /* as above */
+		if (!t->pinned)
+			(void)unlink(c[i].known_hosts); /* as above */
 		free(c[i].known_hosts);
 	}
 	return ok;
