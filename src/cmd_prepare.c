@@ -180,7 +180,7 @@ find_image(struct prepare *p, struct fault *f)
 	if (!os_image_find(&p->b.c, p->b.st->image, cloud_limit(p), &p->b.image_id, &others, f))
 		return building_blame(p->b.st, f);
 	if (others > 0)
-		log_say("image '%s': %zu of that name; taking %s, the one updated last", p->b.st->image, others + 1,
+		log_say("image '%s': %zu fit; taking %s, the one updated last", p->b.st->image, others + 1,
 		    p->b.image_id);
 	return true;
 }
@@ -200,14 +200,15 @@ login(struct prepare *p, struct fault *f)
 static bool
 steps(struct prepare *p, struct fault *f)
 {
+	auto_free char *choice = NULL;
 	char span[32];
 	int64_t at;
 
 	if (!keys_make(p->b.st, &p->b.state, p->b.job->key, p->b.limit, &p->b.user_data, f) || !delete_leftovers(p, f) ||
 	    !find_image(p, f))
 		return false;
-	log_say("creating server '%s': flavor %s, image %s%s%s", p->b.job->server_name, p->b.st->flavor, p->b.st->image,
-	    p->b.st->network == NULL ? "" : ", network ", p->b.st->network == NULL ? "" : p->b.st->network);
+	choice = choices_text(&p->b.choices);
+	log_say("creating server '%s': %s, image %s", p->b.job->server_name, choice, p->b.st->image);
 	if (!building_run(&p->b, f))
 		return false;
 	at = clock_ms();
@@ -288,6 +289,7 @@ begin_prepare(struct prepare *p, struct context *ctx, struct fault *f)
 	if (!state_open(&p->b.state, p->b.st->state_dir, p->b.job->key, true, f))
 		return false;
 	record_new_try(p->b.try);
+	choices_init(&p->b.choices, p->b.st);
 	p->b.mine.try = p->b.try;
 	if (!record_update(&r, &p->b.state, begin, p, f))
 		return fault_wrap(f, "nothing is created");
@@ -321,6 +323,7 @@ prepare(struct context *ctx, struct fault *f)
 	strv_free(&p.b.discarded);
 	free(p.b.image_id);
 	free(p.b.user_data);
+	choices_free(&p.b.choices);
 	return ok;
 }
 

@@ -2,13 +2,13 @@
 /* openstack.c - typed calls to the cloud; see openstack.h. */
 #include "openstack.h"
 
-#include <arpa/inet.h>
 #include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "addresses.h"
 #include "clock.h"
 #include "json.h"
 #include "log.h"
@@ -50,8 +50,7 @@ wish_words(const struct os_wish *w, struct strv *words)
 	} options[] = {
 		{ "--image", w->image },
 		{ "--flavor", w->flavor },
-		{ "--network", w->network },
-		{ "--security-group", w->security_group },
+		{ "--availability-zone", w->zone },
 		{ "--key-name", w->key_pair },
 		{ "--user-data", w->user_data },
 		{ "--property=novajob:owner", w->owner },
@@ -61,6 +60,17 @@ wish_words(const struct os_wish *w, struct strv *words)
 		{ "--property=novajob:host", w->host },
 	};
 
+	const struct {
+		const char *option;
+		const struct strv *values;
+	} lists[] = {
+		{ "--network", w->networks },
+		{ "--security-group", w->security_groups },
+		{ "--property", w->properties },
+	};
+
+	if (w->description != NULL) /* older clients ask for 2.1, which has none (openstack-cli.md §6) */
+		strv_add(words, "--os-compute-api-version=2.19");
 	strv_add(words, "server");
 	strv_add(words, "create");
 	strv_add(words, "-f");
@@ -68,6 +78,11 @@ wish_words(const struct os_wish *w, struct strv *words)
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
 		if (options[i].value != NULL && options[i].value[0] != '\0')
 			strv_addf(words, "%s=%s", options[i].option, options[i].value);
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		for (size_t n = 0; lists[i].values != NULL && n < lists[i].values->len; n++)
+			strv_addf(words, "%s=%s", lists[i].option, lists[i].values->v[n]);
+	if (w->description != NULL)
+		strv_addf(words, "--description=%s", w->description);
 	if (w->config_drive)
 		strv_add(words, "--config-drive=true");
 	strv_addf(words, "--property=novajob:expires=%" PRId64, w->expires);
@@ -84,7 +99,8 @@ os_server_create(struct os_client *c, const struct os_wish *w, struct limit limi
 	bool ok;
 
 	wish_words(w, &words);
-	ok = os_client_call(c, &words, OS_JSON, true, what, limit, &a, f);
+	ok = w->description == NULL ? os_client_call(c, &words, OS_JSON, true, what, limit, &a, f) :
+	    os_client_call_alone(c, &words, OS_JSON, what, limit, &a, f); /* a session has one API version for all */
 	*unknown = a.unknown;
 	if (!ok)
 		return false;
@@ -94,6 +110,20 @@ os_server_create(struct os_client *c, const struct os_wish *w, struct limit limi
 	}
 	*id = xstrdup(json_str(a.json, "id"));
 	return true;
+}
+
+static void
+image_words(const char *image, struct strv *words)
+{
+	auto_strv struct strv properties = STRV_INIT;
+
+	if (strchr(image, '=') == NULL) {
+		strv_addf(words, "--name=%s", image);
+		return;
+	}
+	strv_split(&properties, image);
+	for (size_t i = 0; i < properties.len; i++)
+		strv_addf(words, "--property=%s", properties.v[i]);
 }
 
 bool
@@ -111,26 +141,18 @@ os_image_find(struct os_client *c, const char *image, struct limit limit, char *
 	}
 	strv_add_all(&words, (const char *const[]){ "image", "list", "-f", "json", "-c", "ID", "-c", "Name", "--status",
 	    "active", "--sort", "updated_at:desc", NULL });
-	strv_addf(&words, "--name=%s", image);
+	image_words(image, &words);
 	if (!os_read(c, &words, OS_JSON, what, limit, &a, f))
 		return false;
 	newest = json_str(json_array_get(a.json, 0), "ID");
 	if (!is_uuid(newest)) {
-		(void)fault_set(f, FAULT_MISSING, "no active image is named '%s'", image);
+		(void)fault_set(f, FAULT_MISSING, strchr(image, '=') == NULL ? "no active image is named '%s'" :
+		    "no active image has the properties '%s'", image);
 		return fault_hint(f, "see 'openstack image list' for what this project can use");
 	}
 	*others = json_array_size(a.json) - 1;
 	*id = xstrdup(newest);
 	return true;
-}
-
-/* Only a number ever reaches ssh: no name to look up, no option. */
-static bool
-is_address(const char *s)
-{
-	unsigned char bytes[16];
-
-	return inet_pton(AF_INET, s, bytes) == 1 || inet_pton(AF_INET6, s, bytes) == 1;
 }
 
 /* All addresses of {"net": ["a", "b"], …}; those of one family at a time. */
@@ -147,7 +169,7 @@ take_addresses(const json_t *networks, bool six, struct strv *out)
 		json_array_foreach(list, i, a) {
 			const char *s = json_string_value(a);
 
-			if (s != NULL && is_address(s) && (strchr(s, ':') != NULL) == six && !strv_has(out, s))
+			if (s != NULL && addresses_is_one(s) && (strchr(s, ':') != NULL) == six && !strv_has(out, s))
 				strv_add(out, s);
 		}
 	}

@@ -206,6 +206,7 @@ opts_usage_settings(FILE *out)
 		[TYPE_names] = "LIST",
 		[TYPE_globs] = "LIST",
 		[TYPE_map] = "MAP",
+		[TYPE_pairs] = "LIST",
 		[TYPE_choice] = "WORD",
 		[TYPE_span] = "TIME",
 		[TYPE_number] = "NUMBER",

@@ -29,6 +29,7 @@
 #define A_PATH ALNUM "_.,:/=@+-" /* neither % nor ~ nor blank: ssh expands or splits them in file names */
 #define A_LIST LETTERS "-, "
 #define A_GLOB A_NAME "*?"
+#define A_CIDR ALNUM ".:/"
 #define A_MAP A_GLOB ";>"
 
 #define ENV_PREFIX "NOVAJOB_"

@@ -26,9 +26,10 @@
 
 #define SETTINGS_DECLARE_text(field) char *field;    /* owned; NULL = not set */
 #define SETTINGS_DECLARE_path(field) char *field;    /* absolute, or a program's bare name; owned; NULL = not set */
-#define SETTINGS_DECLARE_names(field) char *field;   /* comma-separated; owned; NULL = empty; so are the two below */
+#define SETTINGS_DECLARE_names(field) char *field;   /* comma-separated; owned; NULL = empty; so are the three below */
 #define SETTINGS_DECLARE_globs(field) char *field;
 #define SETTINGS_DECLARE_map(field) char *field;
+#define SETTINGS_DECLARE_pairs(field) char *field;
 #define SETTINGS_DECLARE_choice(field) char *field;  /* owned; never NULL once settings are loaded */
 #define SETTINGS_DECLARE_span(field) int64_t field;  /* milliseconds */
 #define SETTINGS_DECLARE_number(field) int64_t field;
@@ -64,6 +65,7 @@ enum setting_type {
 	TYPE_names,
 	TYPE_globs,
 	TYPE_map,
+	TYPE_pairs,
 	TYPE_choice,
 	TYPE_span,
 	TYPE_number,

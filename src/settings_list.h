@@ -4,7 +4,8 @@
  *
  * X(type, field, "name", "default", alphabet, min, max, who, "help")
  *   type      text, path, span (30, 30s, 5m, 2h, 1d: kept in ms), number, flag (yes, no); choice (one of the words that
- *             stand in place of the alphabet), names (of settings), globs (patterns, glob(7)), map (settings_rules.h)
+ *             stand in place of the alphabet), names (of settings), globs (patterns, glob(7)), map (settings_rules.h),
+ *             pairs (of names and values)
  *   default   as it would be written in the file; "" = not set
  *   alphabet  A_… (settings.c): the characters a value may have; NULL for span, number, flag
  *   min, max  text: max is the longest in bytes; number: least and largest; span: the same in seconds
@@ -20,12 +21,16 @@
 
 /* clang-format off */
 #define SETTINGS_LIST(X) \
-	X(text, flavor, "flavor", "", A_NAME, 0, 255, S_JOB, "flavor of the server, name or id") \
-	X(text, image, "image", "", A_NAME, 0, 255, S_JOB, "image of the server, name or id; of equal names the newest") \
-	X(text, network, "network", "", A_NAME, 0, 255, S_JOB, "network of the server, name or id") \
-	X(text, security_group, "security-group", "", A_NAME, 0, 255, S_JOB, "security group of the server, name or id") \
+	X(text, flavor, "flavor", "", A_NAME, 0, 255, S_JOB, "flavor of the server, name or id; the next of a list where there is no room") \
+	X(text, image, "image", "", A_NAME, 0, 255, S_JOB, "image of the server: name, id, or properties (a=b,c=d); the newest that fits") \
+	X(text, network, "network", "", A_NAME, 0, 255, S_JOB, "network of the server, name or id; a list as for flavor; a + b: both") \
+	X(text, security_group, "security-group", "", A_NAME, 0, 255, S_JOB, "security groups of the server, names or ids") \
+	X(text, availability_zone, "availability-zone", "", A_NAME, 0, 255, S_JOB, "availability zone of the server; a list as for flavor") \
 	X(text, key_pair, "key-pair", "", A_NAME, 0, 255, S_JOB, "key pair whose private half is private-key") \
 	X(text, username, "username", "", A_WORD, 0, 32, S_JOB, "login name in the server") \
+	X(text, address, "address", "auto", A_CIDR, 0, 64, S_RULE, "which address to log in at: auto, 4, 6, or a network as 10.0.0.0/8") \
+	X(pairs, properties, "properties", "", A_NAME, 0, 2000, S_RULE, "further properties of the server: a=b, c=d") \
+	X(text, description, "description", "", A_NAME, 0, 255, S_RULE, "description of the server") \
 	X(choice, keys, "keys", "auto", "auto,per-job,shared", 0, 16, S_RULE, "keys of each job alone, or key-pair; auto: key-pair if set") \
 	X(choice, key_delivery, "key-delivery", "cloud-config", "cloud-config,script", 0, 16, S_RULE, "how the image takes a job's keys from user-data") \
 	X(path, user_data, "user-data", "", A_PATH, 0, 1000, S_RULE, "file that is told to the server at its first boot") \
@@ -57,6 +62,7 @@
 	X(globs, allow_image, "allow-image", "", A_GLOB, 0, 1000, S_RULE, "patterns of the images a job may choose; none: any") \
 	X(globs, allow_network, "allow-network", "", A_GLOB, 0, 1000, S_RULE, "patterns of the networks a job may choose; none: any") \
 	X(globs, allow_security_group, "allow-security-group", "", A_GLOB, 0, 1000, S_RULE, "patterns of the security groups a job may choose; none: any") \
+	X(globs, allow_availability_zone, "allow-availability-zone", "", A_GLOB, 0, 1000, S_RULE, "patterns of the availability zones a job may choose; none: any") \
 	X(globs, allow_key_pair, "allow-key-pair", "", A_GLOB, 0, 1000, S_RULE, "patterns of the key pairs a job may choose; none: any") \
 	X(globs, allow_username, "allow-username", "", A_GLOB, 0, 1000, S_RULE, "patterns of the login names a job may choose; none: any") \
 	X(span, max_ssh_timeout, "max-ssh-timeout", "1d", NULL, 1, 86400, S_RULE, "the longest ssh-timeout a job may choose") \

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "addresses.h"
 #include "settings_rules.h"
 #include "text.h"
 #include "xalloc.h"
@@ -50,6 +51,26 @@ names_ok(const char *list, struct fault *f)
 	return true;
 }
 
+/* What the server's properties may be named: ours are not for others to set. */
+static bool
+pairs_ok(const char *list, struct fault *f)
+{
+	auto_strv struct strv pairs = STRV_INIT;
+
+	strv_split(&pairs, list);
+	for (size_t i = 0; i < pairs.len; i++) {
+		const char *pair = pairs.v[i];
+
+		if (strchr(pair, '=') == NULL || pair[0] == '=')
+			return fault_set(f, FAULT_SETTING, "'%.*s%s' is no name=value", SHOW(pair));
+		if (strncasecmp(pair, "novajob:", 8) == 0)
+			return fault_set(f, FAULT_SETTING, "'%.*s%s': the properties novajob:… are novajob's own", SHOW(pair));
+		if (strlen(pair) > 255)
+			return fault_set(f, FAULT_SETTING, "'%.*s%s' is longer than 255 characters", SHOW(pair));
+	}
+	return true;
+}
+
 static bool
 text_ok(int setting, const char *text, struct fault *f)
 {
@@ -77,6 +98,10 @@ text_ok(int setting, const char *text, struct fault *f)
 		return names_ok(text, f);
 	if (info->type == TYPE_map)
 		return settings_map_ok(text, f);
+	if (info->type == TYPE_pairs)
+		return pairs_ok(text, f);
+	if (setting == SETTING_address && !addresses_ok(text))
+		return fault_set(f, FAULT_SETTING, "'%s' is none of auto, 4, 6, or a network like 10.0.0.0/8", text);
 	return true;
 }
 
@@ -170,6 +195,7 @@ setting_parse(int setting, const char *text, struct setting_value *v, struct fau
 	case TYPE_names:
 	case TYPE_globs:
 	case TYPE_map:
+	case TYPE_pairs:
 		break;
 	}
 	if (text[0] == '\0')
@@ -191,6 +217,7 @@ setting_store(struct settings *s, int setting, struct setting_value *v)
 	case TYPE_names:
 	case TYPE_globs:
 	case TYPE_map:
+	case TYPE_pairs:
 	case TYPE_choice:
 		freezero(*(char **)field, *(char **)field == NULL ? 0 : strlen(*(char **)field));
 		*(char **)field = steal_ptr(&v->text);
@@ -237,6 +264,7 @@ settings_text(const struct settings *s, int setting)
 	case TYPE_names:
 	case TYPE_globs:
 	case TYPE_map:
+	case TYPE_pairs:
 	case TYPE_choice:
 		break;
 	case TYPE_span:
