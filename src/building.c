@@ -139,30 +139,46 @@ adopt(struct building *b, struct fault *f)
 	return NOTHING_THERE;
 }
 
-static bool
-create(struct building *b, struct fault *f)
+void
+building_wish(const struct building *b, struct building_wish *w)
 {
 	const struct settings *st = b->st;
-	char host[256] = "", project[256];
-	auto_strv struct strv networks = STRV_INIT, groups = STRV_INIT, properties = STRV_INIT;
-	const struct os_wish wish = {
-		.name = b->job->server_name, .image = b->image_id, .flavor = choices_flavor(&b->choices),
-		.zone = choices_zone(&b->choices), .networks = &networks, .security_groups = &groups, .properties = &properties,
-		.description = st->description, .key_pair = settings_keys_per_job(st) ? NULL : st->key_pair,
-		.user_data = b->user_data, .config_drive = st->config_drive && b->user_data != NULL, .owner = st->owner, .job = b->job->key,
-		.project = project, .try = b->try, .host = host, .expires = b->record.expires,
+
+	*w = (struct building_wish){
+		.networks = STRV_INIT, .security_groups = STRV_INIT, .properties = STRV_INIT,
+		.wish = { .name = b->job->server_name, .image = b->image_id, .flavor = choices_flavor(&b->choices),
+		    .zone = choices_zone(&b->choices), .networks = &w->networks, .security_groups = &w->security_groups,
+		    .properties = &w->properties, .description = st->description,
+		    .key_pair = settings_keys_per_job(st) ? NULL : st->key_pair, .user_data = b->user_data,
+		    .config_drive = st->config_drive && b->user_data != NULL, .owner = st->owner, .job = b->job->key,
+		    .project = w->project, .try = b->try, .host = w->host, .expires = b->record.expires },
 	};
+	choices_networks(&b->choices, &w->networks);
+	strv_split(&w->security_groups, st->security_group == NULL ? "" : st->security_group);
+	strv_split(&w->properties, st->properties == NULL ? "" : st->properties);
+	(void)strlcpy(w->project, b->job->project, sizeof(w->project)); /* cut: a property has at most 255 characters */
+	(void)gethostname(w->host, sizeof(w->host) - 1); /* for information only */
+	if (!text_only(w->host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"))
+		w->host[0] = '\0';
+}
+
+void
+building_wish_free(struct building_wish *w)
+{
+	strv_free(&w->networks);
+	strv_free(&w->security_groups);
+	strv_free(&w->properties);
+}
+
+/* As the wish says: until there is a server, or it is known that none will come. */
+static bool
+create_as(struct building *b, const struct os_wish *wish, struct fault *f)
+{
+	const struct settings *st = b->st;
 	enum adopted adopted;
 	struct fault look;
 	bool unknown;
 
-	choices_networks(&b->choices, &networks);
-	strv_split(&groups, st->security_group == NULL ? "" : st->security_group);
-	strv_split(&properties, st->properties == NULL ? "" : st->properties);
-	(void)strlcpy(project, b->job->project, sizeof(project)); /* cut: a property has at most 255 characters */
-	(void)gethostname(host, sizeof(host) - 1); /* for information only */
-	if (!text_only(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"))
-		host[0] = '\0';
 	for (int try = 1;; try++) {
 		/* An accepted create may finish after a stop; a new one is not begun then. */
 		struct limit limit = { .at_ms = b->limit.at_ms, .after_stop_ms = st->stop_timeout };
@@ -171,7 +187,7 @@ create(struct building *b, struct fault *f)
 			return limit_fault(f, FAULT_STOPPED, "stopped");
 		if (!building_update(b, write_intent, f))
 			return false;
-		if (os_server_create(&b->c, &wish, limit, &b->record.server_id, &unknown, f)) {
+		if (os_server_create(&b->c, wish, limit, &b->record.server_id, &unknown, f)) {
 			b->created = true;
 			return true;
 		}
@@ -187,6 +203,18 @@ create(struct building *b, struct fault *f)
 			return false;
 		log_say("%s; no server came of it, trying again", f->text);
 	}
+}
+
+static bool
+create(struct building *b, struct fault *f)
+{
+	struct building_wish w;
+	bool ok;
+
+	building_wish(b, &w);
+	ok = create_as(b, &w.wish, f);
+	building_wish_free(&w);
+	return ok;
 }
 
 /* What the cloud says of a server in ERROR. */

@@ -37,6 +37,17 @@ struct building {
 	int64_t started_ms;    /* when prepare began */
 };
 
+/* What the server of the current choice is asked for with. */
+struct building_wish {
+	struct os_wish wish;
+	struct strv networks, security_groups, properties;
+	char host[256], project[256];
+};
+
+/* Fill *w, whose strings are borrowed from b and from *w itself; free it with building_wish_free. */
+void building_wish(const struct building *b, struct building_wish *w);
+void building_wish_free(struct building_wish *w);
+
 /*
  * Create the server and wait until it is ACTIVE; record.server_id, addresses, create_ms and build_ms are filled. Where
  * there is no room, or a zone fails, the next choice is tried; while all are full (quota, rate limit, no valid host) it

@@ -26,7 +26,6 @@
 #define UNDO_MS          30000   /* for deleting what a failed prepare has made */
 #define CONSOLE_LINES    20
 #define KEY_MAX          ((size_t)32 * 1024) /* bytes: RSA of 16384 bits has 13 KiB */
-#define AFTER_JOB_S      INT64_C(1500) /* a server outlives its job by: 5 min abandoned run, 5 min cleanup, 15 min */
 
 struct prepare {
 	struct building b;
@@ -99,15 +98,13 @@ static bool
 begin(struct record *r, void *arg, struct fault *f)
 {
 	struct prepare *p = arg;
-	int64_t expires = clock_unix() + p->b.job->timeout_s + AFTER_JOB_S;
-	int64_t longest = clock_unix() + p->b.st->max_life / 1000;
 
 	p->leftovers = f->class != FAULT_NONE || (r->phase != PHASE_NONE && r->phase != PHASE_DELETED); /* or unusable */
 	record_free(r);
 	r->phase = PHASE_CREATING;
 	(void)strlcpy(r->try, p->b.try, sizeof(r->try)); /* same size */
 	r->server_name = xstrdup(p->b.job->server_name);
-	r->expires = expires < longest ? expires : longest;
+	r->expires = job_expires(p->b.job, p->b.st->max_life);
 	r->resolved = settings_json(p->b.st);
 	return true;
 }

@@ -32,6 +32,9 @@ struct job {
 
 #define JOB_TIMEOUT_MAX_S (INT64_C(366) * 86400)
 
+/* When the job's server expires, UNIX time: after the job's time-out and what may follow it, at most max_life_ms from now. */
+int64_t job_expires(const struct job *j, int64_t max_life_ms);
+
 /*
  * Read the job. trust_variables as the setting. FAULT_LOCAL when the file cannot be read or is no such JSON (no
  * content of it is ever in the text: it holds the job's token), FAULT_SETTING when JOB_RESPONSE_FILE is not set and

@@ -37,6 +37,12 @@ keys_known_hosts(const struct state *state)
 	return xasprintf("%s/" KNOWN_HOSTS, state->job);
 }
 
+char *
+keys_user_data(const struct settings *st, const struct state *state)
+{
+	return settings_keys_per_job(st) ? xasprintf("%s/" USER_DATA, state->job) : xstrdup(st->user_data);
+}
+
 /* The whole file; empty b stays empty for an empty one. */
 static bool
 read_file(const char *path, struct buf *b, struct fault *f)
@@ -74,20 +80,36 @@ write_file(const char *path, const char *text, struct fault *f)
 	return true;
 }
 
+static char *
+key_path(const struct state *state, bool host)
+{
+	return xasprintf("%s/%s", state->job, host ? HOST_KEY : CLIENT_KEY);
+}
+
+void
+keys_keygen_words(const struct settings *st, const struct state *state, bool host, struct strv *argv)
+{
+	auto_free char *path = key_path(state, host);
+
+	strv_add_all(argv, (const char *const[]){ st->ssh_keygen, "-q", "-t", "ed25519", "-N", "", "-C", "novajob", "-f",
+	    path, NULL });
+}
+
 /* One key pair: its private file, and the public half as one line in *public (the caller's). */
 static bool
-keygen(const struct settings *st, const char *path, struct limit limit, char **public, struct fault *f)
+keygen(const struct settings *st, const struct state *state, bool is_host, struct limit limit, char **public,
+    struct fault *f)
 {
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	auto_buf struct buf out = BUF_INIT, err = BUF_INIT, text = BUF_INIT;
+	auto_free char *path = key_path(state, is_host);
 	auto_free char *public_path = xasprintf("%s.pub", path);
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_PIPE, .err = PROC_PIPE };
 	struct proc_result r;
 
 	(void)unlink(path); /* ssh-keygen would ask before it replaces them */
 	(void)unlink(public_path);
-	strv_add_all(&argv, (const char *const[]){ st->ssh_keygen, "-q", "-t", "ed25519", "-N", "", "-C", "novajob", "-f",
-	    path, NULL });
+	keys_keygen_words(st, state, is_host, &argv);
 	ssh_env(&env);
 	if (!proc_run(&spec, NULL, OUTPUT_MAX, limit_min(limit, KEYGEN_MS), &out, &err, &r, f))
 		return fault_wrap(f, "cannot make a key for the job");
@@ -128,8 +150,7 @@ keys_check_user_data(const struct settings *st, struct fault *f)
 
 /* Ours, or ours and the operator's, as a file in the job's directory. */
 static bool
-write_user_data(const struct settings *st, const struct state *state, const struct userdata_keys *k, char **path,
-    struct fault *f)
+write_user_data(const struct settings *st, const char *path, const struct userdata_keys *k, struct fault *f)
 {
 	bool as_script = strcmp(st->key_delivery, "script") == 0;
 	auto_buf struct buf ours = BUF_INIT, theirs = BUF_INIT, both = BUF_INIT;
@@ -146,36 +167,32 @@ write_user_data(const struct settings *st, const struct state *state, const stru
 	if (both.len > FILE_MAX)
 		return fault_set(f, FAULT_SETTING, "user-data: '%s' with the job's keys is larger than %zu KiB", st->user_data,
 		    FILE_MAX / 1024);
-	*path = xasprintf("%s/" USER_DATA, state->job);
-	return write_file(*path, buf_str(&both), f);
+	return write_file(path, buf_str(&both), f);
 }
 
 bool
 keys_make(const struct settings *st, const struct state *state, const char *alias, struct limit limit,
     char **user_data, struct fault *f)
 {
-	auto_free char *client_path = xasprintf("%s/" CLIENT_KEY, state->job);
-	auto_free char *host_path = xasprintf("%s/" HOST_KEY, state->job);
+	auto_free char *host_path = key_path(state, true);
 	auto_free char *known_hosts = keys_known_hosts(state);
 	auto_free char *client = NULL, *host = NULL, *line = NULL;
 	auto_buf struct buf private = BUF_INIT;
 	struct userdata_keys k = { .username = st->username };
 
-	*user_data = NULL;
+	*user_data = keys_user_data(st, state);
 	if (!keys_destroy(state, f)) /* an earlier try's server had others */
 		return false;
-	if (!settings_keys_per_job(st)) {
-		*user_data = xstrdup(st->user_data);
+	if (!settings_keys_per_job(st))
 		return true;
-	}
-	if (!keygen(st, client_path, limit, &client, f) || !keygen(st, host_path, limit, &host, f) ||
+	if (!keygen(st, state, false, limit, &client, f) || !keygen(st, state, true, limit, &host, f) ||
 	    !read_file(host_path, &private, f))
 		return false;
 	line = xasprintf("%s %s\n", alias, host);
 	k.client = client;
 	k.host_public = host;
 	k.host_private = buf_str(&private);
-	return write_file(known_hosts, line, f) && write_user_data(st, state, &k, user_data, f);
+	return write_file(known_hosts, line, f) && write_user_data(st, *user_data, &k, f);
 }
 
 bool

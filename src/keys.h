@@ -20,6 +20,12 @@ char *keys_identity(const struct settings *st, const struct state *state);
 /* The file with the host keys that count. The caller's. */
 char *keys_known_hosts(const struct state *state);
 
+/* The file with user-data for `server create`, or NULL when the server gets none. The caller's. */
+char *keys_user_data(const struct settings *st, const struct state *state);
+
+/* The words that make one of the two keys: what keys_make runs, and `novajob plan` shows. */
+void keys_keygen_words(const struct settings *st, const struct state *state, bool host, struct strv *argv);
+
 /* Is the operator's user-data something we can hand on beside ours? FAULT_SETTING says what is wrong with the file. */
 bool keys_check_user_data(const struct settings *st, struct fault *f) ATTR_MUST_USE;
 

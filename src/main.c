@@ -28,6 +28,7 @@ const struct cmd *const cmds[] = {
 	&cmd_run,
 	&cmd_cleanup,
 	&cmd_settings,
+	&cmd_plan,
 	&cmd_list,
 	&cmd_sweep,
 	&cmd_doctor,

@@ -18,8 +18,8 @@
 #define HEX_DASH "0123456789abcdefABCDEF-"
 
 /* An id as the API makes them; anything else in its place would reach an argv. */
-static bool
-is_uuid(const char *s)
+bool
+os_is_id(const char *s)
 {
 	return strlen(s) == 36 && text_only(s, HEX_DASH) && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-';
 }
@@ -42,8 +42,8 @@ os_read(struct os_client *c, const struct strv *words, enum os_expect expect, co
 	}
 }
 
-static void
-wish_words(const struct os_wish *w, struct strv *words)
+void
+os_create_words(const struct os_wish *w, struct strv *words)
 {
 	const struct {
 		const char *option, *value;
@@ -98,13 +98,13 @@ os_server_create(struct os_client *c, const struct os_wish *w, struct limit limi
 	auto_free char *what = xasprintf("create server '%s'", w->name);
 	bool ok;
 
-	wish_words(w, &words);
+	os_create_words(w, &words);
 	ok = w->description == NULL ? os_client_call(c, &words, OS_JSON, true, what, limit, &a, f) :
 	    os_client_call_alone(c, &words, OS_JSON, what, limit, &a, f); /* a session has one API version for all */
 	*unknown = a.unknown;
 	if (!ok)
 		return false;
-	if (!is_uuid(json_str(a.json, "id"))) {
+	if (!os_is_id(json_str(a.json, "id"))) {
 		*unknown = true;
 		return fault_set(f, FAULT_TRANSIENT, "cannot %s: the answer has no id", what);
 	}
@@ -112,11 +112,13 @@ os_server_create(struct os_client *c, const struct os_wish *w, struct limit limi
 	return true;
 }
 
-static void
-image_words(const char *image, struct strv *words)
+void
+os_image_words(const char *image, struct strv *words)
 {
 	auto_strv struct strv properties = STRV_INIT;
 
+	strv_add_all(words, (const char *const[]){ "image", "list", "-f", "json", "-c", "ID", "-c", "Name", "--status", "active",
+	    "--sort", "updated_at:desc", NULL });
 	if (strchr(image, '=') == NULL) {
 		strv_addf(words, "--name=%s", image);
 		return;
@@ -135,17 +137,15 @@ os_image_find(struct os_client *c, const char *image, struct limit limit, char *
 	const char *newest;
 
 	*others = 0;
-	if (is_uuid(image)) {
+	if (os_is_id(image)) {
 		*id = xstrdup(image);
 		return true;
 	}
-	strv_add_all(&words, (const char *const[]){ "image", "list", "-f", "json", "-c", "ID", "-c", "Name", "--status",
-	    "active", "--sort", "updated_at:desc", NULL });
-	image_words(image, &words);
+	os_image_words(image, &words);
 	if (!os_read(c, &words, OS_JSON, what, limit, &a, f))
 		return false;
 	newest = json_str(json_array_get(a.json, 0), "ID");
-	if (!is_uuid(newest)) {
+	if (!os_is_id(newest)) {
 		(void)fault_set(f, FAULT_MISSING, strchr(image, '=') == NULL ? "no active image is named '%s'" :
 		    "no active image has the properties '%s'", image);
 		return fault_hint(f, "see 'openstack image list' for what this project can use");
@@ -197,6 +197,20 @@ take_server(const json_t *o, bool from_list, struct os_server *s)
 	take_addresses(networks, true, &s->addresses);
 }
 
+void
+os_list_words(const char *name_regex, struct strv *words)
+{
+	strv_add_all(words, (const char *const[]){ "server", "list", "-n", "--long", "-f", "json", "-c", "ID", "-c", "Name", "-c",
+	    "Status", "-c", "Task State", "-c", "Networks", "-c", "Properties", "-c", "Created At", NULL });
+	strv_addf(words, "--name=%s", name_regex);
+}
+
+void
+os_delete_words(const char *id, struct strv *words)
+{
+	strv_add_all(words, (const char *const[]){ "server", "delete", id, NULL });
+}
+
 static bool
 list_servers(struct os_client *c, const char *name_regex, bool all_pages, struct limit limit, struct os_servers *list,
     struct fault *f)
@@ -208,18 +222,16 @@ list_servers(struct os_client *c, const char *name_regex, bool all_pages, struct
 	const json_t *o;
 
 	os_servers_free(list);
-	strv_add_all(&words, (const char *const[]){ "server", "list", "-n", "--long", "-f", "json", "-c", "ID", "-c",
-	    "Name", "-c", "Status", "-c", "Task State", "-c", "Networks", "-c", "Properties", "-c", "Created At", NULL });
+	os_list_words(name_regex, &words);
 	if (all_pages)
 		strv_add(&words, "--limit=-1");
-	strv_addf(&words, "--name=%s", name_regex);
 	if (!os_read(c, &words, OS_JSON, what, limit, &a, f))
 		return false;
 	if (!json_is_array(a.json))
 		return fault_set(f, FAULT_TRANSIENT, "cannot %s: the answer is no list", what);
 	list->v = xcalloc(json_array_size(a.json) + 1, sizeof(*list->v));
 	json_array_foreach(a.json, i, o)
-		if (is_uuid(json_str(o, "ID")))
+		if (os_is_id(json_str(o, "ID")))
 			take_server(o, true, &list->v[list->len++]);
 	return true;
 }
@@ -342,7 +354,7 @@ os_server_delete(struct os_client *c, const char *id, struct limit limit, struct
 	auto_answer struct os_answer a = OS_ANSWER_INIT;
 	auto_free char *what = xasprintf("delete server %s", id);
 
-	strv_add_all(&words, (const char *const[]){ "server", "delete", id, NULL });
+	os_delete_words(id, &words);
 	return os_client_call(c, &words, OS_NOTHING, false, what, limit, &a, f);
 }
 

@@ -51,6 +51,15 @@ struct os_wish {
 	int64_t expires;
 };
 
+/* Is it an id as the API makes them (a UUID)? */
+bool os_is_id(const char *s);
+
+/* The words of a call, appended to words: what the calls below say to the client, and `novajob plan` shows. */
+void os_image_words(const char *image, struct strv *words);
+void os_create_words(const struct os_wish *w, struct strv *words);
+void os_list_words(const char *name_regex, struct strv *words);
+void os_delete_words(const char *id, struct strv *words);
+
 /*
  * The image to boot, for a name, an id, or properties ("os_distro=debian,ci=yes"): *id becomes the active one updated
  * last (the caller's), *others how many more there are. FAULT_MISSING when there is none.
