@@ -29,6 +29,7 @@
 #define A_PATH ALNUM "_.,:/=@+-" /* neither % nor ~ nor blank: ssh expands or splits them in file names */
 #define A_LIST LETTERS "-, "
 #define A_GLOB A_NAME "*?"
+#define A_JUMP A_WORD "@:[]"
 #define A_CIDR ALNUM ".:/"
 #define A_MAP A_GLOB ";>"
 
@@ -485,6 +486,14 @@ settings_complete(const struct settings *s, struct fault *f)
 		return fault_hint(f, "set it in %s, as --%s=… or in %s", SETTINGS_DEFAULT_FILE,
 		    setting_infos[needed[i]].name, settings_env_name(variable, sizeof(variable), needed[i]));
 	}
+	if (s->ssh_proxy_jump != NULL && (s->ssh_proxy_key == NULL || s->ssh_proxy_known_hosts == NULL)) {
+		(void)fault_set(f, FAULT_SETTING, "ssh-proxy-jump (%s) needs ssh-proxy-key and ssh-proxy-known-hosts",
+		    settings_where(s, SETTING_ssh_proxy_jump));
+		return fault_hint(f, "'ssh-keyscan' and a look at the bastion itself give its known_hosts line");
+	}
+	if (s->ssh_proxy_jump != NULL && (!file_ready(s, SETTING_ssh_proxy_key, s->ssh_proxy_key, f) ||
+	    !file_ready(s, SETTING_ssh_proxy_known_hosts, s->ssh_proxy_known_hosts, f)))
+		return false;
 	return (!shared || file_ready(s, SETTING_private_key, s->private_key, f)) &&
 	    (s->ssh_config == NULL || file_ready(s, SETTING_ssh_config, s->ssh_config, f));
 }

@@ -39,6 +39,9 @@
 	X(span, ssh_timeout, "ssh-timeout", "5m", NULL, 1, 86400, S_JOB, "how long a server may take from ACTIVE to a login") \
 	X(number, ssh_port, "ssh-port", "22", NULL, 1, 65535, S_JOB, "port of sshd in the server") \
 	X(path, ssh_config, "ssh-config", "", A_PATH, 0, 1000, S_RULE, "ssh_config(5) file for ssh; none is read otherwise") \
+	X(text, ssh_proxy_jump, "ssh-proxy-jump", "", A_JUMP, 0, 255, S_RULE, "bastion on the way to the servers: user@host:port") \
+	X(path, ssh_proxy_key, "ssh-proxy-key", "", A_PATH, 0, 1000, S_RULE, "file of the private key for the bastion") \
+	X(path, ssh_proxy_known_hosts, "ssh-proxy-known-hosts", "", A_PATH, 0, 1000, S_RULE, "known_hosts file with the bastion's host key") \
 	X(span, create_timeout, "create-timeout", "10m", NULL, 1, 86400, S_RULE, "how long a server may take to become ACTIVE") \
 	X(span, stop_grace, "stop-grace", "5s", NULL, 0, 600, S_RULE, "from TERM to KILL for a script that is to stop") \
 	X(span, stop_timeout, "stop-timeout", "10s", NULL, 0, 600, S_RULE, "how long prepare may undo and cleanup go on after TERM") \

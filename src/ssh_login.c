@@ -35,6 +35,7 @@ enum outcome {
 	HOST_KEY,    /* from here on no waiting mends it */
 	NO_SHELL,    /* logged in, but the account's shell does not run commands */
 	NO_BASH,
+	BASTION,     /* it does not let us through */
 	KEY_FILE,    /* our own key file is unusable */
 };
 
@@ -43,6 +44,7 @@ static const struct {
 	const char *text;
 	enum outcome outcome;
 } texts[] = {
+	{ "stdio forwarding failed", UNREACHABLE }, /* a bastion's word */
 	{ "UNPROTECTED PRIVATE KEY FILE", KEY_FILE },
 	{ "error in libcrypto", KEY_FILE },
 	{ "invalid format", KEY_FILE },
@@ -90,6 +92,8 @@ static const struct {
 	[NO_BASH] = { "", "the image has no bash, which the runner's scripts need", "install bash in the image", true },
 	[KEY_FILE] = { "", "ssh cannot use the private key", "private-key must be a key without passphrase, mode 0600, owned by the runner's user",
 	    true },
+	[BASTION] = { "", "the bastion does not let us through",
+	    "check ssh-proxy-jump, ssh-proxy-key and ssh-proxy-known-hosts with an ssh by hand", true },
 	[OTHER] = { "ssh fails", "ssh fails", "run the ssh command by hand: novajob -vv prepare shows it", false },
 };
 
@@ -138,16 +142,18 @@ connected(struct candidate *c, int fd)
 
 /* Connect to all candidates that have not answered yet, side by side; mark those that do. */
 static void
-probe(struct candidate *c, size_t n, uint16_t port, struct limit limit)
+probe(struct candidate *c, size_t n, const struct settings *st, struct limit limit)
 {
+	uint16_t port = (uint16_t)st->ssh_port;
 	struct pollfd fds[MAX_CANDIDATES];
 	struct limit round = limit_min(limit, PROBE_WAIT_MS);
 	size_t pending = 0;
-	bool found = false;
+	bool found = st->ssh_proxy_jump != NULL; /* only the bastion can reach them: ssh has to find out */
 
 	for (size_t i = 0; i < n; i++) {
-		fds[i] = (struct pollfd){ .fd = c[i].open ? -1 : start_connect(c[i].address, port), .events = POLLOUT };
+		fds[i] = (struct pollfd){ .fd = c[i].open || found ? -1 : start_connect(c[i].address, port), .events = POLLOUT };
 		pending += fds[i].fd >= 0;
+		c[i].open = c[i].open || found;
 	}
 	while (pending > 0 && !found && !limit_over(round)) {
 		if (sig_poll(fds, n, limit_left_ms(round)) == 0)
@@ -169,9 +175,16 @@ probe(struct candidate *c, size_t n, uint16_t port, struct limit limit)
 	}
 }
 
-static enum outcome
-judge(const char *out, const char *err, const char *nonce, const struct proc_result *r)
+static bool
+refused_us(enum outcome o)
 {
+	return o == HOST_KEY || o == KEY_REFUSED;
+}
+
+static enum outcome
+judge(const char *out, const char *err, const char *nonce, const struct proc_result *r, bool proxied)
+{
+	bool closed = strstr(err, "kex_exchange_identification") != NULL; /* then it was not the server who spoke before */
 	auto_free char *ok = xasprintf("novajob-ok-%s", nonce);
 	auto_free char *nobash = xasprintf("novajob-nobash-%s", nonce);
 
@@ -181,7 +194,7 @@ judge(const char *out, const char *err, const char *nonce, const struct proc_res
 		return NO_BASH;
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (strstr(err, texts[i].text) != NULL)
-			return texts[i].outcome;
+			return proxied && closed && refused_us(texts[i].outcome) ? BASTION : texts[i].outcome;
 	return r->kind == PROC_EXITED && r->code != 255 ? NO_SHELL : OTHER;
 }
 
@@ -193,6 +206,7 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	auto_buf struct buf out = BUF_INIT, err = BUF_INIT;
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_PIPE, .err = PROC_PIPE };
+	bool proxied = t->settings->ssh_proxy_jump != NULL;
 	struct ssh_stage words;
 	struct proc_result r;
 	int64_t wait_ms = PROBE_EVERY_MS;
@@ -209,13 +223,13 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 			return true;
 		c->outcome = UNREACHABLE; /* late: sshd, or the server behind it, hangs */
 		buf_puts(&err, err.len == 0 ? f->text : "");
-	} else if (judge(buf_str(&out), buf_str(&err), words.nonce, &r) == CLOSED && c->refusals > 0) {
+	} else if (judge(buf_str(&out), buf_str(&err), words.nonce, &r, proxied) == CLOSED && c->refusals > 0) {
 		c->next_ms = clock_ms() + CLOSED_MS; /* the penalty for the refused key: that is the trouble to tell of */
 		return true;
 	} else {
-		c->outcome = judge(buf_str(&out), buf_str(&err), words.nonce, &r);
+		c->outcome = judge(buf_str(&out), buf_str(&err), words.nonce, &r, proxied);
 	}
-	text_one_line(c->said, sizeof(c->said), text_tail(buf_str(&err), 1));
+	text_one_line(c->said, sizeof(c->said), text_tail(buf_str(&err), proxied ? 2 : 1)); /* the bastion's, too */
 	if (c->outcome == HOST_KEY && t->pinned)
 		c->outcome = FOREIGN;
 	if (c->outcome == KEY_REFUSED)
@@ -223,9 +237,10 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 	else if (c->outcome == CLOSED)
 		wait_ms = CLOSED_MS;
 	else if (c->outcome == UNREACHABLE)
-		c->open = false;
+		wait_ms = proxied ? 1000 : wait_ms;
 	else if (c->outcome == OTHER || c->outcome == FOREIGN)
 		wait_ms = 1000;
+	c->open = c->open && c->outcome != UNREACHABLE;
 	c->next_ms = clock_ms() + wait_ms;
 	return true;
 }
@@ -256,7 +271,7 @@ failed(const struct candidate *c, struct fault *f, const char *span)
 static size_t
 one_round(struct ssh_target *t, struct candidate *c, size_t n, struct limit limit, enum outcome *told, struct fault *f)
 {
-	probe(c, n, (uint16_t)t->settings->ssh_port, limit);
+	probe(c, n, t->settings, limit);
 	for (size_t i = 0; i < n && !limit_over(limit); i++) {
 		if (!c[i].open || clock_ms() < c[i].next_ms)
 			continue;

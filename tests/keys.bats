@@ -64,7 +64,7 @@ impostor() {
 	assert_output $'700\n600\n600\n600\n600'
 	run -0 head -1 "$JOB_DIR/user-data"
 	assert_output '#cloud-config'
-	run ! grep -q "$(sed -n 2p "$JOB_DIR/id_ed25519")" "$JOB_DIR/user-data" # the client's private key is not the server's to know
+	run ! grep -qF "$(tail -2 "$JOB_DIR/id_ed25519" | head -1)" "$JOB_DIR/user-data" # the client's private key is not the server's to know
 	novajob cleanup
 	run -0 ls "$JOB_DIR"
 	assert_output record.json
@@ -113,7 +113,7 @@ impostor() {
 	set_to user-data "$T/cloud-config"
 	prepared
 	server=$(jq -r .server_id "$JOB_DIR/record.json")
-	run -0 cat "$CLOUD/guests/$server/authorized_keys"
+	run -0 cat "$CLOUD/servers/$server/authorized_keys"
 	assert_output --partial ' theirs'
 	assert_output --partial ' novajob'
 	novajob cleanup
