@@ -23,7 +23,7 @@ settings_setup()
 	job '.'
 	program=${NOVAJOB:-$BATS_TEST_DIRNAME/../build/novajob}
 	# what config needs and has no default
-	needed=(--flavor=f1 --image=i1 --username=u1 "--private-key=$KEY")
+	needed=(--flavor=f1 --image=i1 --username=u1 "--private-key=$KEY" --keys=shared)
 }
 
 novajob()

@@ -392,6 +392,7 @@ setup()
 	local i
 	for i in "${!needed[@]}"; do
 		local args=("${needed[@]}") name=${needed[i]%%=*}
+		[[ $name != --keys ]] || continue
 		unset "args[i]"
 		refused 2 "error: ${name#--} is not set" novajob config "${args[@]}"
 	done
@@ -401,6 +402,13 @@ setup()
 	refused 2 "private-key '$T/none' .--private-key.: No such file" novajob config "${needed[@]}" "--private-key=$T/none"
 	refused 2 'is no regular file' novajob config "${needed[@]}" "--private-key=$T"
 	refused 2 "ssh-config '$T/none'" novajob config "${needed[@]}" "--ssh-config=$T/none"
+}
+
+@test "with keys per job no private key is needed, or looked at" {
+	run -0 novajob config --flavor=f1 --image=i1 --username=u1
+	run -0 novajob config --flavor=f1 --image=i1 --username=u1 --private-key="$T/none"
+	refused 2 "error: private-key is not set" novajob config --flavor=f1 --image=i1 --username=u1 --key-pair=k
+	run -0 novajob config --flavor=f1 --image=i1 --username=u1 --key-pair=k --keys=per-job
 }
 
 @test "config starts no child and opens no socket" {
@@ -424,7 +432,7 @@ setup()
 	long=/$(printf 'x%.0s' {1..999})
 	while read -r name; do
 		args+=("--$name=$long")
-	done < <(novajob --help | sed -n 's/^ *--\([a-z-]*\)=PATH .*/\1/p' | grep -v -e private-key -e ssh-config)
+	done < <(novajob --help | sed -n 's/^ *--\([a-z-]*\)=PATH .*/\1/p' | grep -v -e private-key -e ssh-config -e user-data)
 	((${#args[@]} >= 4)) || fail "no paths found"
 	run -0 novajob config "${needed[@]}" "${args[@]}"
 	((${#output} < 60000)) || fail "${#output} bytes"
