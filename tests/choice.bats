@@ -120,7 +120,8 @@ chosen()
 @test "flags and the environment are stronger than a section" {
 	conf '[protected]' 'flavor = m1.safe'
 	equal "$(chosen flavor --flavor=flag)" flag
-	NOVAJOB_FLAVOR=env equal "$(NOVAJOB_FLAVOR=env chosen flavor)" env
+	export NOVAJOB_FLAVOR=environment
+	equal "$(chosen flavor)" environment
 }
 
 @test "without JOB_RESPONSE_FILE no section fits" {
