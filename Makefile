@@ -97,7 +97,7 @@ check: ## all tests that the simulated cloud can show
 	NOVAJOB=$(CURDIR)/$(BUILD)/$(NAME) JOBS=$(JOBS) BATS=$(BATS) tests/suite check
 
 .PHONY: check-all
-check-all: ## the rest: lint, analyzers, sanitizers, valgrind, other clients, the real OpenStack
+check-all: ## the rest: lint, analyzers, sanitizers, fuzzers, valgrind, other clients, the real OpenStack
 	tests/setup all
 	$(MAKE) all
 	JOBS=$(JOBS) BATS=$(BATS) tests/suite all

@@ -16,6 +16,7 @@
 #include "record.h"
 
 #define LIMIT_MS       INT64_C(120000) /* for all of it: the runner's own limit is an hour, the user waits */
+#define QUEUE_MS       INT64_C(600000) /* before it: for a client slot, when many jobs end at once */
 #define STOP_MS        INT64_C(10000)  /* what is left of it after TERM */
 #define LATE_CREATE_S  15              /* so long after an intent a server may still turn up (design.md §2) */
 
@@ -55,13 +56,20 @@ delete_servers(const struct settings *st, const struct job *job, const struct re
 {
 	bool seen = false;
 	struct jobserver mine = { .owner = st->owner, .key = job->key, .job_id = job->id, .awaited = r->try, .seen = &seen };
-	struct limit limit = limit_in(LIMIT_MS, STOP_MS);
+	struct limit limit;
 	bool intent = r->intent_at != 0 && r->server_id == NULL;
+	int64_t since = r->intent_at < clock_unix() ? r->intent_at : clock_unix(); /* the clock may have been set back */
 	struct os_client c;
 	enum jobserver_left left;
 
-	os_client_init(&c, st, true, limit);
-	left = jobserver_delete(&c, &mine, st->delete_wait, intent ? r->intent_at + LATE_CREATE_S : 0, limit, f);
+	os_client_init(&c, st, true, limit_in(QUEUE_MS, STOP_MS));
+	if (!slots_take(&c.slots, c.slot_limit, f)) {
+		os_client_end(&c);
+		*phase = PHASE_DELETING;
+		return false;
+	}
+	limit = limit_in(LIMIT_MS, STOP_MS);
+	left = jobserver_delete(&c, &mine, st->delete_wait, intent ? since + LATE_CREATE_S : 0, limit, f);
 	os_client_end(&c);
 	*phase = left == LEFT_NOTHING ? PHASE_DELETED : PHASE_DELETING;
 	if (left == LEFT_NOTHING && intent && !seen)

@@ -105,7 +105,7 @@ check_programs(struct doctor *d)
 		tell_fault(d, "ssh", &f);
 	else
 		tell(d, OK, "ssh", "%s", ssh);
-	if (!os_version(&d->c, limit_in(CALL_MS, STOP_AT_ONCE), &f))
+	if (!os_client_version(&d->c, limit_in(CALL_MS, STOP_AT_ONCE), &f))
 		tell_fault(d, "openstack", &f);
 	else
 		tell(d, OK, "openstack", "python-openstackclient %s", d->c.version);

@@ -159,14 +159,15 @@ static bool
 delete_leftovers(struct prepare *p, struct fault *f)
 {
 	struct jobserver all = p->b.mine;
+	enum jobserver_left left;
 
 	if (!p->leftovers)
 		return true;
 	log_say("an earlier try of this job has left something: deleting it first");
 	all.try = NULL;
-	if (jobserver_delete(&p->b.c, &all, p->b.st->delete_wait, 0, cloud_limit(p), f) != LEFT_RESISTING)
-		return true;
-	return fault_wrap(f, "cannot delete what an earlier try has left");
+	left = jobserver_delete(&p->b.c, &all, p->b.st->delete_wait, 0, cloud_limit(p), f);
+	p->leftovers = left != LEFT_NOTHING;
+	return left != LEFT_RESISTING || fault_wrap(f, "cannot delete what an earlier try has left");
 }
 
 static bool
@@ -253,7 +254,7 @@ undo(struct prepare *p)
 	} else {
 		gone = true;
 	}
-	if (!building_update(&p->b, gone ? write_deleted : write_deleting, &f))
+	if (!building_update(&p->b, gone && !p->leftovers ? write_deleted : write_deleting, &f))
 		log_debug("%s", f.text);
 }
 

@@ -6,7 +6,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -74,9 +76,56 @@ note_lost(struct record *r, void *arg, struct fault *f)
 	return true;
 }
 
-/* One look at the cloud: what became of the server? One line, the caller's. */
-static char *
-look(const struct settings *st, const struct record *r)
+/* Does a server in this task state take its processes away, though it is ACTIVE still? (nova/compute/task_states.py) */
+static bool
+is_going_down(const char *task)
+{
+	static const char *const tasks[] = { "powering-off", "deleting", "soft-deleting", "reboot*", "shelving*", "suspending",
+		"rebuild*", "resize_*" };
+
+	for (size_t i = 0; i < ARRAY_LEN(tasks); i++)
+		if (fnmatch(tasks[i], task, 0) == 0)
+			return true;
+	return false;
+}
+
+enum fate {
+	FATE_UNKNOWN, /* the cloud could not be asked */
+	FATE_ACTIVE,
+	FATE_DOWN,    /* gone, or on its way */
+};
+
+/* What the cloud says of the server, in one line. */
+static enum fate
+fate_of(const struct os_servers *list, const struct record *r, const struct remote_result *result, char **why)
+{
+	const char *id = r->server_id == NULL ? "" : r->server_id;
+	const struct os_server *s = NULL;
+	bool is_active;
+
+	for (size_t i = 0; i < list->len; i++)
+		if (strcmp(list->v[i].id, id) == 0)
+			s = &list->v[i];
+	is_active = s != NULL && strcmp(s->status, "ACTIVE") == 0 && !is_going_down(s->task);
+	if (s == NULL)
+		*why = xstrdup("it is gone: somebody deleted it");
+	else if (!is_active)
+		*why = xasprintf("the cloud says %s%s%s", s->status, s->task[0] == '\0' ? "" : ", ", s->task);
+	else if (result->end != REMOTE_LOST)
+		*why = xstrdup("the cloud says ACTIVE, but it is not to be reached");
+	else if (result->said[0] != '\0') /* ssh says nothing of a time-out */
+		*why = xstrdup("the cloud says ACTIVE: its sshd ended the connection, or it was rebooted");
+	else
+		*why = xstrdup("the cloud says ACTIVE, but it does not answer, or the shell around the script was killed");
+	return is_active ? FATE_ACTIVE : FATE_DOWN;
+}
+
+/*
+ * One look at the cloud: what became of the server? *why: one line, the caller's. It is urgent (slots.h): short, and
+ * behind it the job's cleanup waits.
+ */
+static enum fate
+look(const struct settings *st, const struct record *r, const struct remote_result *result, char **why)
 {
 	auto_servers struct os_servers list = OS_SERVERS_INIT;
 	auto_free char *regex = xasprintf("^%s$", r->server_name == NULL ? "" : r->server_name);
@@ -85,29 +134,20 @@ look(const struct settings *st, const struct record *r)
 	struct fault f;
 	bool ok;
 
-	os_client_init(&c, st, false, limit);
+	os_client_init(&c, st, true, limit);
 	ok = os_server_list(&c, regex, limit, &list, &f);
 	os_client_end(&c);
-	if (!ok)
-		return xasprintf("the cloud could not be asked what became of it: %s", f.text);
-	for (size_t i = 0; i < list.len; i++) {
-		const char *status = list.v[i].status;
-
-		if (strcmp(list.v[i].id, r->server_id == NULL ? "" : r->server_id) != 0)
-			continue;
-		if (strcmp(status, "ACTIVE") == 0)
-			return xasprintf("the cloud says ACTIVE, but it is not to be reached");
-		return xasprintf("the cloud says %s", status);
-	}
-	return xasprintf("it is gone: somebody deleted it");
+	if (ok)
+		return fate_of(&list, r, result, why);
+	*why = xasprintf("the cloud could not be asked what became of it: %s", f.text);
+	return FATE_UNKNOWN;
 }
 
-/* The server, or the way to it, is lost: find out, note it, tell it. */
+/* The server, or the way to it, is lost: note it, tell it. */
 static bool
-lost(const struct settings *st, const struct state *state, struct record *r, const struct remote_result *result,
-    const char *stage, struct fault *f)
+lost(const struct state *state, struct record *r, const struct remote_result *result, char *why, const char *stage,
+    struct fault *f)
 {
-	auto_free char *why = look(st, r);
 	auto_free char *id = xstrdup(r->server_id);
 	auto_free char *address = xstrdup(r->address);
 	struct fault note;
@@ -117,6 +157,18 @@ lost(const struct settings *st, const struct state *state, struct record *r, con
 	(void)fault_set(f, FAULT_SSH, "%s: the connection to server %s (%s) was lost: %s%s%s%s", stage, id, address, why,
 	    result->said[0] == '\0' ? "" : " (ssh: ", result->said, result->said[0] == '\0' ? "" : ")");
 	return fault_hint(f, "no script's fault: a retry of the job gets a new server");
+}
+
+/*
+ * Has the script perhaps not ended by itself? A server that is shut down in order sends TERM and then KILL to all that runs
+ * there, and the wrapper may be faster with its report than the end of the connection. What the script makes of a TERM is
+ * its own affair (the runner's exit with 1), but the wrapper gets one as well; 137 may also be the OOM killer's.
+ */
+static bool
+may_be_shut_down(const struct remote_result *result)
+{
+	return result->end == REMOTE_EXITED &&
+	    (result->was_told || result->code == 128 + SIGKILL || result->code == 128 + SIGTERM);
 }
 
 static bool
@@ -225,8 +277,19 @@ run(struct context *ctx, struct fault *f)
 		return false;
 	if (sig_stopped() && result.end == REMOTE_UNREACHED)
 		result.end = REMOTE_STOPPED;
-	if (result.end == REMOTE_LOST || result.end == REMOTE_UNREACHED)
-		return lost(&st, &state, &r, &result, stage, f);
+	if (result.end == REMOTE_LOST || result.end == REMOTE_UNREACHED || may_be_shut_down(&result)) {
+		auto_free char *why = NULL;
+		enum fate fate = look(&st, &r, &result, &why);
+
+		if (result.end != REMOTE_EXITED || fate == FATE_DOWN)
+			return lost(&state, &r, &result, why, stage, f);
+		if (sig_stopped()) {
+			result.end = REMOTE_STOPPED;
+			result.confirmed = true;
+		} else if (fate == FATE_UNKNOWN) {
+			log_say("was the server shut down under the script? %s", why);
+		}
+	}
 	return judge(&result, stage, f);
 }
 

@@ -229,13 +229,14 @@ static bool
 work(struct sweep *s, struct fault *f)
 {
 	auto_servers struct os_servers list = OS_SERVERS_INIT;
+	int64_t token_expires;
 	bool clock_ok;
 
-	if (!ours(s, &list, f))
+	if (!ours(s, &list, f) || !os_token_expires(&s->c, s->limit, &token_expires, f))
 		return fault_wrap(f, "sweep");
-	clock_ok = sweeping_clock_ok(&list, clock_unix());
+	clock_ok = sweeping_clock_ok(&list, token_expires, clock_unix());
 	if (!clock_ok)
-		log_say("warning: a server was created in the future: this host's clock looks wrong, nothing is judged by time");
+		log_say("warning: this host's clock looks wrong, compared with the cloud's: nothing is judged by time");
 	for (size_t i = 0; i < list.len && !limit_over(s->limit); i++)
 		sweep_server(s, &list.v[i], clock_ok);
 	if (s->asked.len > 0 && !see_gone(s, &list, f))

@@ -12,6 +12,7 @@
 #define LOOK_EVERY_MS 300  /* while a deletion is under way */
 #define LOOK_LATER_MS 1000 /* for a server that may still appear */
 #define PAUSE_MAX_MS  8000 /* between deletions that the cloud in trouble does not take */
+#define ERROR_LOOKS   3    /* in ERROR so often after an accepted deletion, and not at it: that has failed */
 
 /* The name only narrowed the list: what is ours, the properties say. */
 static bool
@@ -83,7 +84,20 @@ has_awaited(const struct os_servers *list, const struct jobserver *j)
 	return false;
 }
 
-/* What is left when no time is. */
+/* Has each deletion been accepted, and then failed in the cloud? */
+static bool
+all_failed(const struct os_servers *list, const struct strv *asked)
+{
+	for (size_t i = 0; i < list->len; i++) {
+		const struct os_server *s = &list->v[i];
+
+		if (is_deleting(s) || strcmp(s->status, "ERROR") != 0 || !strv_has(asked, s->id))
+			return false;
+	}
+	return list->len > 0;
+}
+
+/* What is left when no time is, or none is needed. */
 static enum jobserver_left
 judge(const struct os_servers *list, const struct strv *asked, struct fault *f)
 {
@@ -109,6 +123,7 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 	auto_strv struct strv asked = STRV_INIT;
 	struct limit wait = limit;
 	int64_t pause = LOOK_EVERY_MS;
+	int failed_looks = 0;
 
 	for (bool first = true;; first = false) {
 		struct fault deletion = { .class = FAULT_NONE };
@@ -123,6 +138,11 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 		}
 		if (list.len == 0 && clock_unix() >= until_unix)
 			return LEFT_NOTHING;
+		failed_looks = all_failed(&list, &asked) ? failed_looks + 1 : 0;
+		if (failed_looks == ERROR_LOOKS) {
+			fault_clear(f);
+			return judge(&list, &asked, f);
+		}
 		delete_all(c, &list, &asked, limit, &deletion);
 		if (first || asked.len > before)
 			wait = limit_min(limit, wait_ms);

@@ -3,12 +3,17 @@
 #include "log.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "text.h"
+
+#define READER_MS 5000
 
 static int verbosity;
 
@@ -24,12 +29,31 @@ log_verbosity(void)
 	return verbosity;
 }
 
+/*
+ * Is there room in stderr? Its pipe is the runner's, too, so it stays as it is and blocks: poll tells of PIPE_BUF bytes.
+ * A reader that stands still is waited for, but not for ever: what it does not take by then is lost.
+ */
+static bool
+has_room(void)
+{
+	static int64_t left_ms = READER_MS; /* of all waits of this process */
+	struct pollfd fd = { .fd = STDERR_FILENO, .events = POLLOUT };
+	int64_t began = clock_ms();
+	int n;
+
+	while ((n = poll(&fd, 1, (int)left_ms)) < 0 && errno == EINTR)
+		;
+	left_ms -= clock_ms() - began;
+	left_ms = left_ms < 0 ? 0 : left_ms;
+	return n > 0;
+}
+
 /* A log that cannot be written to must not stop the work: cleanup goes on without a reader. */
 static void
 write_line(const char *line, size_t len)
 {
-	while (len > 0) {
-		ssize_t n = write(STDERR_FILENO, line, len);
+	while (len > 0 && has_room()) {
+		ssize_t n = write(STDERR_FILENO, line, len < PIPE_BUF ? len : PIPE_BUF);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "addresses.h"
 #include "clock.h"
@@ -86,6 +87,7 @@ os_create_words(const struct os_wish *w, struct strv *words)
 	if (w->config_drive)
 		strv_add(words, "--config-drive=true");
 	strv_addf(words, "--property=novajob:expires=%" PRId64, w->expires);
+	strv_addf(words, "--property=novajob:life=%" PRId64, w->expires - clock_unix());
 	strv_add(words, w->name);
 }
 
@@ -99,8 +101,7 @@ os_server_create(struct os_client *c, const struct os_wish *w, struct limit limi
 	bool ok;
 
 	os_create_words(w, &words);
-	ok = w->description == NULL ? os_client_call(c, &words, OS_JSON, true, what, limit, &a, f) :
-	    os_client_call_alone(c, &words, OS_JSON, what, limit, &a, f); /* a session has one API version for all */
+	ok = os_client_call(c, &words, OS_JSON, true, what, limit, &a, f);
 	*unknown = a.unknown;
 	if (!ok)
 		return false;
@@ -175,6 +176,15 @@ take_addresses(const json_t *networks, bool six, struct strv *out)
 	}
 }
 
+/* "2026-11-23T17:44:11Z", also with +0000; 0 when it is no time. */
+static int64_t
+unix_time(const char *text)
+{
+	struct tm tm = { .tm_sec = 0 };
+
+	return strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) == NULL ? 0 : (int64_t)timegm(&tm); /* the cloud's are all UTC */
+}
+
 /* Fill s from list's or show's object; the keys differ. */
 static void
 take_server(const json_t *o, bool from_list, struct os_server *s)
@@ -182,6 +192,7 @@ take_server(const json_t *o, bool from_list, struct os_server *s)
 	const json_t *p = json_object_get(o, from_list ? "Properties" : "properties");
 	const json_t *networks = json_object_get(o, from_list ? "Networks" : "addresses");
 	const char *errstr;
+	int64_t life = strtonum(json_str(p, "novajob:life"), 0, INT32_MAX, &errstr);
 
 	s->id = xstrdup(json_str(o, from_list ? "ID" : "id"));
 	s->name = xstrdup(json_str(o, from_list ? "Name" : "name"));
@@ -191,8 +202,10 @@ take_server(const json_t *o, bool from_list, struct os_server *s)
 	s->owner = xstrdup(json_str(p, "novajob:owner"));
 	s->job = xstrdup(json_str(p, "novajob:job"));
 	s->try = xstrdup(json_str(p, "novajob:try"));
-	s->created = xstrdup(json_str(o, from_list ? "Created At" : "created"));
+	s->created = unix_time(json_str(o, from_list ? "Created At" : "created"));
 	s->expires = strtonum(json_str(p, "novajob:expires"), 0, INT64_MAX, &errstr);
+	if (s->created > 0 && life > 0) /* whatever clock the host had that asked for it */
+		s->expires = s->created + life;
 	take_addresses(networks, false, &s->addresses);
 	take_addresses(networks, true, &s->addresses);
 }
@@ -244,32 +257,30 @@ os_server_list(struct os_client *c, const char *name_regex, struct limit limit, 
 }
 
 bool
-os_version(struct os_client *c, struct limit limit, struct fault *f)
-{
-	auto_strv struct strv words = STRV_INIT;
-	auto_answer struct os_answer a = OS_ANSWER_INIT;
-
-	if (c->version[0] != '\0')
-		return true;
-	strv_add_all(&words, (const char *const[]){ "module", "list", "-f", "json", "-c", "openstackclient", NULL });
-	if (!os_client_call_alone(c, &words, OS_JSON, "ask openstack for its version", limit, &a, f))
-		return false;
-	(void)strlcpy(c->version, json_str(a.json, "openstackclient"), sizeof(c->version)); /* cut: no version is so long */
-	return c->version[0] != '\0' || fault_set(f, FAULT_SETTING, "openstack does not tell its version");
-}
-
-bool
 os_server_list_all(struct os_client *c, const char *name_regex, struct limit limit, struct os_servers *list,
     struct fault *f)
 {
 	static const char *const one_page[] = { "5.*", "6.0.*", "4.*" }; /* versions that have to be asked for the others */
 	bool ask = false;
 
-	if (!os_version(c, limit, f))
+	if (!os_client_version(c, limit, f))
 		return false;
 	for (size_t i = 0; i < ARRAY_LEN(one_page); i++)
 		ask = ask || fnmatch(one_page[i], c->version, 0) == 0;
 	return list_servers(c, name_regex, ask, limit, list, f);
+}
+
+bool
+os_token_expires(struct os_client *c, struct limit limit, int64_t *at, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+
+	strv_add_all(&words, (const char *const[]){ "token", "issue", "-f", "json", "-c", "expires", NULL });
+	if (!os_read(c, &words, OS_JSON, "ask for the token's end", limit, &a, f))
+		return false;
+	*at = unix_time(json_str(a.json, "expires"));
+	return *at > 0 || fault_set(f, FAULT_TRANSIENT, "the cloud does not tell when its token ends");
 }
 
 bool
@@ -278,12 +289,13 @@ os_show(struct os_client *c, const char *kind, const char *name, struct limit li
 	auto_strv struct strv words = STRV_INIT;
 	auto_answer struct os_answer a = OS_ANSWER_INIT;
 	auto_free char *what = xasprintf("show %s '%s'", kind, name);
+	auto_free char *kind_words = xstrdup(kind);
+	char *rest = kind_words;
+	const char *word;
 
-	strv_add_all(&words, (const char *const[]){ kind, "show", "-f", "json", name, NULL });
-	if (strcmp(kind, "security group") == 0) {
-		strv_free(&words);
-		strv_add_all(&words, (const char *const[]){ "security", "group", "show", "-f", "json", name, NULL });
-	}
+	while ((word = strsep(&rest, " ")) != NULL)
+		strv_add(&words, word);
+	strv_add_all(&words, (const char *const[]){ "show", "-f", "json", name, NULL });
 	if (!os_client_call(c, &words, OS_JSON, false, what, limit, &a, f))
 		return false;
 	*o = steal_ptr(&a.json);
@@ -376,8 +388,7 @@ os_console(struct os_client *c, const char *id, int lines, struct limit limit, c
 void
 os_server_free(struct os_server *s)
 {
-	char *const parts[] = { s->id, s->name, s->status, s->task, s->fault, s->owner, s->job, s->try,
-		s->created };
+	char *const parts[] = { s->id, s->name, s->status, s->task, s->fault, s->owner, s->job, s->try };
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		free(parts[i]);

@@ -24,9 +24,9 @@ struct os_server {
 	char *status;           /* BUILD, ACTIVE, ERROR, SHUTOFF … */
 	char *task;             /* task state: "deleting" …; "" when none */
 	char *fault;            /* what nova says of an ERROR; "" when none, or not asked for */
-	char *created;          /* "2026-11-23T17:44:11Z"; "" when the client does not tell (5.5) */
 	char *owner, *job, *try; /* the properties novajob:…; "" when not set */
-	int64_t expires;        /* the property novajob:expires, UNIX time; 0 when not set */
+	int64_t created;        /* UNIX time by the cloud's clock; 0 when the client does not tell (5.5) */
+	int64_t expires;        /* UNIX time: created and the property novajob:life, or else novajob:expires; 0 when not set */
 	struct strv addresses;  /* all, IPv4 before IPv6 */
 };
 
@@ -48,7 +48,7 @@ struct os_wish {
 	const char *user_data; /* a file */
 	bool config_drive;     /* … handed over on one */
 	const char *owner, *job, *project, *try, *host; /* become properties novajob:… */
-	int64_t expires;
+	int64_t expires; /* by this host's clock; the cloud is told how long that is, too: clocks differ */
 };
 
 /* Is it an id as the API makes them (a UUID)? */
@@ -95,8 +95,8 @@ bool os_server_show(struct os_client *c, const char *id, struct limit limit, str
 /* Ask for a server's deletion. True: accepted, or nothing was said against it; the list tells when it is gone. */
 bool os_server_delete(struct os_client *c, const char *id, struct limit limit, struct fault *f) ATTR_MUST_USE;
 
-/* See that c->version is known. */
-bool os_version(struct os_client *c, struct limit limit, struct fault *f) ATTR_MUST_USE;
+/* When the token of now ends, UNIX time: the only word of the cloud that says how late it is at most. */
+bool os_token_expires(struct os_client *c, struct limit limit, int64_t *at, struct fault *f) ATTR_MUST_USE;
 
 /* `openstack KIND show NAME` for "image", "flavor", "network", "security group": *o is a new reference. */
 bool os_show(struct os_client *c, const char *kind, const char *name, struct limit limit, json_t **o, struct fault *f)

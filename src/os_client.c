@@ -3,6 +3,7 @@
 #include "os_client.h"
 
 #include <fnmatch.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 #define MARKER      "module list -f json -c openstackclient"
 #define MARKER_KEY  "openstackclient"
 #define MARKER_MAX  ((size_t)512) /* bytes of its answer: one key, one version */
+#define DIED_MS     200         /* from the end of its output to the end of a process that dies */
 #define CAP_BYTES   ((size_t)32 * 1024 * 1024) /* of one answer: a project with thousands of servers fits */
 
 /* What the child may see of our environment (openstack-cli.md §7): nothing of the job's. */
@@ -46,8 +48,7 @@ os_client_init(struct os_client *c, const struct settings *st, bool urgent, stru
 void
 os_client_rest(struct os_client *c)
 {
-	if (c->session.pid != 0)
-		(void)proc_end(&c->session, 500); /* whatever its status: it means nothing (openstack-cli.md §2) */
+	(void)proc_end(&c->session, 500); /* whatever its status: it means nothing (openstack-cli.md §2) */
 	slots_give(&c->slots);
 }
 
@@ -66,13 +67,18 @@ os_answer_free(struct os_answer *a)
 	*a = (struct os_answer)OS_ANSWER_INIT;
 }
 
-/* The words as a line of the client's own shell; false when one has a character that must not enter it. */
+/*
+ * The words as a line of the client's own shell; false when one has a character that must not enter it, or the first is
+ * an option of the whole client, which a session got when it began.
+ */
 static bool
 session_line(const struct strv *words, struct buf *line)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:,/=@^$+-";
 	static const char with_blank[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:,/=@^$+- ";
 
+	if (words->v[0][0] == '-')
+		return false;
 	for (size_t i = 0; i < words->len; i++) {
 		const char *w = words->v[i];
 		bool is_plain = text_only(w, plain);
@@ -190,6 +196,30 @@ judge(enum os_expect expect, bool failed, struct buf *out, const struct buf *err
 	return fault_wrap(f, "cannot %s", what);
 }
 
+/* The signal that ended the session's process, which prints no more; 0 when it was none, or not known yet. */
+static int
+signal_of(struct proc *p)
+{
+	struct limit limit = limit_in(DIED_MS, DIED_MS);
+	struct proc_result r = { .kind = PROC_EXITED };
+
+	while (!proc_reap(p, &r) && !limit_over(limit)) {
+		struct pollfd fd = { .fd = p->pidfd, .events = POLLIN };
+
+		(void)sig_poll(&fd, 1, limit_left_ms(limit)); /* proc_reap looks itself */
+	}
+	return r.kind == PROC_SIGNALED ? r.code : 0;
+}
+
+static bool
+killed(struct fault *f, const char *what, int signal)
+{
+	(void)fault_set(f, FAULT_TRANSIENT, "cannot %s: openstack was killed by signal %d%s", what, signal,
+	    signal == SIGKILL ? " (out of memory?)" : "");
+	return signal != SIGKILL ? false :
+	    fault_hint(f, "'dmesg' or 'journalctl -k' tells of the OOM killer; fewer client-slots take less memory");
+}
+
 /* One call by the session. *answered: its marker came, so f is the cloud's or the client's own word. */
 static bool
 call_session(struct os_client *c, const struct buf *line, enum os_expect expect, const char *what, struct limit limit,
@@ -204,18 +234,22 @@ call_session(struct os_client *c, const struct buf *line, enum os_expect expect,
 	*answered = false;
 	if (c->session.pid == 0 && !session_start(c, f))
 		return false;
-	buf_puts(&input, buf_str(line));
+	if (expect != OS_VERSION)
+		buf_puts(&input, buf_str(line));
 	buf_puts(&input, MARKER "\n");
 	end = exchange(c, &input, limit, &out, &err);
 	if (end == SESSION_ANSWERED) {
 		*answered = c->marker_seen = true;
-		return judge(expect, false, &out, &err, what, a, f);
+		return expect == OS_VERSION || judge(expect, false, &out, &err, what, a, f);
 	}
+	c->killed_by = end == SESSION_DIED ? signal_of(&c->session) : 0;
 	os_client_rest(c);
 	stopped_or_late = end == SESSION_LATE && limit_over(limit);
 	a->unknown = true;
 	if (err.len > 0 && !stopped_or_late)
 		log_debug("openstack session: %s", text_tail(buf_str(&err), 1));
+	if (c->killed_by != 0 && !sig_stopped())
+		return killed(f, what, c->killed_by);
 	return limit_fault(f, FAULT_TRANSIENT, "cannot %s: the openstack session %s%s%.300s", what, why[end],
 	    err.len > 0 ? ": " : "", text_tail(buf_str(&err), 1));
 }
@@ -240,10 +274,12 @@ call_alone(struct os_client *c, const struct strv *words, enum os_expect expect,
 	}
 	if (r.kind == PROC_SIGNALED) {
 		a->unknown = true;
-		return fault_set(f, FAULT_TRANSIENT, "cannot %s: openstack was killed by signal %d", what, r.code);
+		return killed(f, what, r.code);
 	}
-	if (out.len >= CAP_BYTES)
+	if (out.len >= CAP_BYTES) {
+		a->unknown = true;
 		return fault_set(f, FAULT_TRANSIENT, "cannot %s: openstack prints without end", what);
+	}
 	if (!judge(expect, r.code != 0, &out, &err, what, a, f)) {
 		a->unknown = f->class == FAULT_TRANSIENT; /* a POST may have worked all the same (openstack-cli.md §5) */
 		return false;
@@ -260,6 +296,7 @@ call(struct os_client *c, const struct strv *words, enum os_expect expect, bool 
 	bool answered;
 	bool fresh = !c->marker_seen;
 
+	c->killed_by = 0;
 	if (log_verbosity() > 1) {
 		auto_free char *text = strv_quoted(words);
 
@@ -281,7 +318,11 @@ call(struct os_client *c, const struct strv *words, enum os_expect expect, bool 
 		c->session_wanted = false;
 		log_debug("%s; going on with one process per call", f->text);
 	}
-	return once || limit_over(limit) ? false : call_alone(c, words, expect, what, limit, a, f);
+	if (once || limit_over(limit))
+		return false;
+	if (c->killed_by != 0)
+		log_say("%s; trying again", f->text);
+	return call_alone(c, words, expect, what, limit, a, f);
 }
 
 bool
@@ -302,14 +343,17 @@ os_client_call(struct os_client *c, const struct strv *words, enum os_expect exp
 }
 
 bool
-os_client_call_alone(struct os_client *c, const struct strv *words, enum os_expect expect, const char *what,
-    struct limit limit, struct os_answer *a, struct fault *f)
+os_client_version(struct os_client *c, struct limit limit, struct fault *f)
 {
-	bool wanted = c->session_wanted;
-	bool ok;
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
 
-	c->session_wanted = false;
-	ok = os_client_call(c, words, expect, false, what, limit, a, f);
-	c->session_wanted = wanted;
-	return ok;
+	if (c->version[0] != '\0')
+		return true;
+	strv_add_all(&words, (const char *const[]){ "module", "list", "-f", "json", "-c", MARKER_KEY, NULL });
+	if (!os_client_call(c, &words, OS_VERSION, false, "ask openstack for its version", limit, &a, f))
+		return false;
+	if (a.json != NULL) /* not from a marker */
+		(void)strlcpy(c->version, json_str(a.json, MARKER_KEY), sizeof(c->version)); /* cut: no version is so long */
+	return c->version[0] != '\0' || fault_set(f, FAULT_SETTING, "openstack does not tell its version");
 }

@@ -31,12 +31,14 @@ struct os_client {
 	struct slots slots;     /* one is held while a process lives */
 	struct limit slot_limit; /* of the wait for a slot, which is not the cloud's time */
 	int starts;             /* processes started so far */
+	int killed_by;          /* the signal that ended the session in this call, 0 = none */
 };
 
 enum os_expect {
 	OS_JSON,    /* one JSON document on stdout */
 	OS_NOTHING, /* no answer when it worked */
 	OS_TEXT,    /* plain text from outside: never in a session, where it could fake the marker */
+	OS_VERSION, /* in a session nothing but its marker */
 };
 
 struct os_answer {
@@ -69,9 +71,8 @@ void os_client_end(struct os_client *c);
 bool os_client_call(struct os_client *c, const struct strv *words, enum os_expect expect, bool once, const char *what,
     struct limit limit, struct os_answer *a, struct fault *f) ATTR_MUST_USE;
 
-/* The same by a process of its own, never in the session. */
-bool os_client_call_alone(struct os_client *c, const struct strv *words, enum os_expect expect, const char *what,
-    struct limit limit, struct os_answer *a, struct fault *f) ATTR_MUST_USE;
+/* See that c->version is known: from a session's marker, for which no cloud is asked, or from a process. */
+bool os_client_version(struct os_client *c, struct limit limit, struct fault *f) ATTR_MUST_USE;
 
 void os_answer_free(struct os_answer *a);
 

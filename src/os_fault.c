@@ -117,7 +117,7 @@ best_line(const char *text)
 	while (end > text) {
 		const char *start;
 
-		while (end > text && (end[-1] == '\n' || end[-1] == ' '))
+		while (end > text && strchr(" \t\r\n", end[-1]) != NULL)
 			end--;
 		for (start = end; start > text && start[-1] != '\n'; start--)
 			;

@@ -26,6 +26,24 @@ struct exec_error {
 	int error;
 };
 
+/* A process cannot be made: what of the host is used up says errno. */
+static bool
+no_room(struct fault *f, const char *what, const char *path)
+{
+	int saved = errno;
+
+	(void)fault_errno(f, FAULT_LOCAL, "cannot %s '%s'", what, path);
+	if (saved == EMFILE)
+		return fault_hint(f, "raise LimitNOFILE= of the runner's service: 16 are enough for novajob, the clients need more");
+	if (saved == ENFILE)
+		return fault_hint(f, "the host has no free file descriptor: 'cat /proc/sys/fs/file-nr' tells");
+	if (saved == EAGAIN)
+		return fault_hint(f, "the limit of processes is reached: raise TasksMax= and LimitNPROC= of the runner's service");
+	if (saved == ENOMEM)
+		return fault_hint(f, "the host has no memory left: run fewer jobs at a time");
+	return false;
+}
+
 /* The path of a program: itself when it has a slash, else looked up in our PATH. The caller's; NULL = not found. */
 static char *
 resolve(const char *name)
@@ -166,11 +184,11 @@ launch(struct proc *p, const struct proc_spec *spec, const char *path, const int
 	bool ok;
 
 	if (!make_pipe(error_pipe))
-		return fault_errno(f, FAULT_LOCAL, "cannot make a pipe for '%s'", path);
+		return no_room(f, "make a pipe for", path);
 	p->pid = fork();
 	if (p->pid < 0) {
 		p->pid = 0;
-		(void)fault_errno(f, FAULT_LOCAL, "cannot start a process for '%s'", path);
+		(void)no_room(f, "start a process for", path);
 		(void)close(error_pipe[0]); /* nothing in them */
 		(void)close(error_pipe[1]);
 		return false;
@@ -186,7 +204,7 @@ launch(struct proc *p, const struct proc_spec *spec, const char *path, const int
 	p->pidfd = pidfd_open(p->pid, 0);
 	if (p->pidfd >= 0)
 		return true;
-	(void)fault_errno(f, FAULT_LOCAL, "cannot open a pidfd for '%s'", path);
+	(void)no_room(f, "open a pidfd for", path);
 	(void)kill(-p->pid, SIGKILL);
 	(void)waitpid(p->pid, NULL, 0);
 	p->pid = 0;
@@ -215,7 +233,7 @@ proc_start(struct proc *p, const struct proc_spec *spec, struct fault *f)
 	fds[1] = open_io(spec->out, 1, &p->out_fd);
 	fds[2] = open_io(spec->err, 2, &p->err_fd);
 	if (fds[0] < 0 || fds[1] < 0 || fds[2] < 0)
-		(void)fault_errno(f, FAULT_LOCAL, "cannot make the pipes for '%s'", path);
+		(void)no_room(f, "make the pipes for", path);
 	else
 		ok = launch(p, spec, path, fds, f);
 	for (int i = 0; i < 3; i++)

@@ -161,14 +161,15 @@ state_lock(const struct state *s, struct fault *f)
 	return steal_fd(&fd);
 }
 
-/* The whole file as JSON; NULL without a fault (class NONE) when there is none. */
+/* The whole file as JSON; NULL without a fault (class NONE) when there is none. *wrong: it could be read, but is no record. */
 static json_t *
-read_file(const char *path, struct fault *f)
+read_file(const char *path, bool *wrong, struct fault *f)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	auto_buf struct buf b = BUF_INIT;
 	struct stat st;
 
+	*wrong = false;
 	fault_clear(f);
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return NULL;
@@ -176,6 +177,7 @@ read_file(const char *path, struct fault *f)
 		(void)fault_errno(f, FAULT_LOCAL, "cannot open it");
 		return NULL;
 	}
+	*wrong = true;
 	if (!S_ISREG(st.st_mode) || st.st_size > RECORD_MAX || st.st_uid != geteuid()) {
 		(void)fault_set(f, FAULT_LOCAL, "it is no file of ours, or too large");
 		return NULL;
@@ -186,6 +188,7 @@ read_file(const char *path, struct fault *f)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
+			*wrong = false;
 			(void)fault_errno(f, FAULT_LOCAL, "cannot read it");
 			return NULL;
 		}
@@ -273,7 +276,8 @@ bool
 record_read(struct record *r, const struct state *s, struct fault *f)
 {
 	auto_free char *path = xasprintf("%s/record.json", s->job);
-	json_auto_t *o = read_file(path, f);
+	bool wrong;
+	json_auto_t *o = read_file(path, &wrong, f);
 
 	record_free(r);
 	if (o == NULL && f->class == FAULT_NONE)
@@ -281,7 +285,8 @@ record_read(struct record *r, const struct state *s, struct fault *f)
 	if (o != NULL && parse(r, o, f))
 		return true;
 	record_free(r);
-	(void)fault_hint(f, "remove '%s' when its job is over; the server is found by its properties", path);
+	if (wrong)
+		(void)fault_hint(f, "remove '%s' when its job is over; the server is found by its properties", path);
 	return fault_wrap(f, "cannot use the record '%s'", path);
 }
 

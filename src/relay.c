@@ -78,11 +78,11 @@ relay_event(struct relay *r, short revents)
 		r->write_errno = EPIPE;
 }
 
-/* How many of the last bytes may be the beginning of the mark? */
+/* How many of the last bytes that wait may be the beginning of the mark? */
 static size_t
 mark_prefix(const struct relay *r)
 {
-	size_t have = r->len - r->start;
+	size_t have = r->len - r->ready;
 	size_t n = r->mark_len - 1 < have ? r->mark_len - 1 : have;
 
 	for (; n > 0; n--)
@@ -91,11 +91,11 @@ mark_prefix(const struct relay *r)
 	return 0;
 }
 
-/* Decide what may go, after bytes were added behind `from`. */
+/* Decide what may go, after bytes were added behind `from`. What was let go, written or not, is no part of a mark. */
 static void
 mark_ready(struct relay *r, size_t from)
 {
-	size_t search = from - r->start > r->mark_len ? from - r->mark_len : r->start;
+	size_t search = from - r->ready > r->mark_len ? from - r->mark_len : r->ready;
 	size_t end;
 	const char *at, *newline;
 
@@ -103,8 +103,7 @@ mark_ready(struct relay *r, size_t from)
 		return;
 	at = memmem(r->data + search, r->len - search, r->mark, r->mark_len);
 	if (at != NULL) {
-		r->mark_at = (size_t)(at - r->data);
-		r->ready = r->mark_at > r->ready ? r->mark_at : r->ready;
+		r->mark_at = r->ready = (size_t)(at - r->data);
 		return;
 	}
 	end = r->len - mark_prefix(r);
@@ -204,17 +203,10 @@ relay_tick(struct relay *r)
 	if (relay_due_ms(r) != 0)
 		return;
 	if (relay_at_mark(r)) { /* the script printed it: let it go, look on behind it */
-		size_t after = r->mark_at + r->mark_len;
-
+		r->ready = r->mark_at + r->mark_len;
 		r->mark_at = SIZE_MAX;
-		r->ready = after;
 		r->since_ms = clock_ms();
-		if (after < r->len) {
-			char *rest = memmem(r->data + after, r->len - after, r->mark, r->mark_len);
-
-			r->mark_at = rest == NULL ? SIZE_MAX : (size_t)(rest - r->data);
-			r->ready = rest == NULL ? r->len : r->mark_at;
-		}
+		mark_ready(r, r->ready);
 	} else if (!r->is_held && mark_prefix(r) >= NEARLY_A_MARK) { /* its end is on the way */
 		r->is_held = true;
 		r->ready = r->len - mark_prefix(r);

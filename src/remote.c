@@ -12,8 +12,10 @@
 #include "proc.h"
 #include "relay.h"
 #include "text.h"
+#include "xalloc.h"
 
 #define STATUS_LINE_MAX  ((size_t)16 * 1024) /* of ssh's stderr; longer lines are passed on in parts */
+#define WORDS_MAX        ((size_t)80) /* of the wrapper, in a line: its own are shorter */
 #define QUIET_MS         1000  /* the script or ssh has ended, yet neither mark nor EOF: nobody prints any more */
 #define AFTER_STOP_MS    2000  /* beyond stop-grace: for the second connection and the last words */
 
@@ -30,7 +32,7 @@ struct run {
 	struct proc stop;   /* the one that ends it */
 	struct buf status;  /* an unfinished line of ssh's stderr */
 	enum step step;
-	bool started, has_status, is_short, is_full, no_bash;
+	bool started, has_status, is_short, is_full, no_bash, was_told;
 	bool unreached;     /* ssh said that there is no connection */
 	int64_t pid;        /* of the wrapper in the server, 0 = not known */
 	int64_t code;
@@ -74,16 +76,21 @@ static void
 take_line(struct run *run, char *line, size_t len)
 {
 	size_t at;
-	enum ssh_said said = ssh_said(&run->words, line, len, &at, run->started ? &run->code : &run->pid);
+	int64_t number = 0;
+	enum ssh_said said = ssh_said(&run->words, line, len, &at, &number);
 
 	line[at] = '\0';
 	take_other(run, line, at);
 	switch (said) {
 	case SSH_SAID_START:
 		run->started = true;
+		run->pid = number;
 		return;
 	case SSH_SAID_EXIT:
-		run->has_status = run->started;
+		if (!run->started)
+			return;
+		run->has_status = true;
+		run->code = number;
 		run->quiet_ms = clock_ms();
 		return;
 	case SSH_SAID_SHORT:
@@ -95,9 +102,23 @@ take_line(struct run *run, char *line, size_t len)
 	case SSH_SAID_NOBASH:
 		run->no_bash = true;
 		return;
+	case SSH_SAID_TERM:
+		run->was_told = true;
+		return;
 	case SSH_SAID_OTHER:
 		return;
 	}
+}
+
+/* Pass on the first n bytes of a line that has no end: no words of the wrapper, which ends its lines. "exit 1" may be
+ * what a lost connection has left of "exit 127". */
+static void
+take_part(struct run *run, size_t n)
+{
+	auto_free char *part = xstrndup(buf_str(&run->status), n);
+
+	take_other(run, part, strlen(part));
+	buf_drop(&run->status, n);
 }
 
 /* Take ssh's stderr apart into lines. */
@@ -115,13 +136,10 @@ read_status(struct run *run)
 		take_line(run, b->data, n - 1);
 		buf_drop(b, n);
 	}
-	if (b->len > STATUS_LINE_MAX || (run->ssh.err_fd < 0 && b->len > 0)) {
-		size_t n = b->len;
-
-		buf_add(b, "", 1); /* take_line wants a NUL behind it */
-		take_line(run, b->data, n);
-		buf_clear(b);
-	}
+	if (run->ssh.err_fd < 0)
+		take_part(run, b->len);
+	else if (b->len > STATUS_LINE_MAX)
+		take_part(run, b->len - WORDS_MAX);
 }
 
 /*
@@ -281,6 +299,7 @@ remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struc
 	flush(&run);
 	r->end = outcome(&run);
 	r->code = (int)run.code;
+	r->was_told = run.was_told;
 	r->confirmed = run.stop_ended || (run.has_status && run.step == RUNNING) || r->end == REMOTE_UNREACHED;
 	errno = run.relay.write_errno;
 	if (errno != 0)

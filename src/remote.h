@@ -27,6 +27,7 @@ enum remote_end {
 struct remote_result {
 	enum remote_end end;
 	int code;
+	bool was_told;    /* REMOTE_EXITED: all of the session was told to end, by TERM or HUP, and not by us */
 	bool confirmed;   /* REMOTE_STOPPED, _LOG_BROKEN: the server has confirmed the end; _UNREACHED: true */
 	char said[300];   /* what ssh said: why it was not connected, else the last thing; one safe line; "" = nothing */
 };

@@ -2,8 +2,9 @@
 /*
  * slots.h - how many openstack processes live at once on this host: one
  * locked file per process in STATE/slots (design.md §5). The kernel gives a
- * slot back when its holder dies. Slot 0 is for cleanup and sweep only, so
- * that a full queue of prepares never keeps a server from being deleted.
+ * slot back when its holder dies. Slot 0 is for cleanup, sweep and run's one
+ * look at a lost server, so that a full queue of prepares never keeps a server
+ * from being deleted, or a lost one from being told apart in time.
  */
 #ifndef NOVAJOB_SLOTS_H
 #define NOVAJOB_SLOTS_H

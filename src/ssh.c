@@ -17,13 +17,20 @@
  */
 
 /*
+ * The variable with the tag. sudo throws away what it does not know, but lets LC_* pass: so what root does for a script
+ * can be found as well.
+ */
+#define TAG "LC_NOVAJOB_STAGE"
+
+/*
  * The stage's wrapper: $1 nonce, $2 tag, $3 bytes of script. fd 3 is ssh's stderr, which the script never gets. The
  * script is spooled to an unlinked file first: a script cut off by a lost connection is not run, and bash reads a file
  * in blocks but a pipe byte by byte (113 KB: 59 ms). Where no file can be made it is read from the pipe; where the file
- * cannot be filled (a full disk) we are asked to come again with S = -1, for the pipe.
+ * cannot be filled (a full disk) we are asked to come again with S = -1, for the pipe. A TERM to the wrapper is told: init
+ * sends it to everybody when the server is shut down, whatever the script then exits with.
  */
 static const char stage_text[] =
-    "N=novajob-$1; T=$2; S=$3; exec 3>&2 2>&1; trap : TERM HUP INT; "
+    "N=novajob-$1; T=$2; S=$3; exec 3>&2 2>&1; trap \"echo $N term >&3\" TERM HUP; trap : INT; "
     "echo $N start $$ >&3; "
     "command -v bash >/dev/null || { echo $N nobash >&3; exit 1; }; "
     "f=; [ $S -lt 0 ] || "
@@ -34,32 +41,37 @@ static const char stage_text[] =
     "[ $n -eq $S ] || { echo $N short >&3; exit 1; }; "
     "else exec 4<&0; fi; "
     "exec </dev/null; "
-    "NOVAJOB_STAGE=$T bash -s <&4 3>&- 4<&-; "
+    TAG "=$T bash -s <&4 3>&- 4<&-; "
     "s=$?; echo $N exit $s >&3; echo $N end";
 
 /*
  * Ending a stage: $1 process id of its wrapper or 0, $2 tag, $3 grace in hundredths of a second. Its processes are those
- * of the wrapper's session (sshd makes one per command) and those with the tag in their environment; the wrapper
- * itself is left to report. The grace is measured by the clock: one look at a full /proc may take longer than the pause
- * between two. Exit 0: none is left.
+ * of the wrapper's session (sshd makes one per command), those with the tag in their environment, and what descends from
+ * them; the wrapper itself is left to report. $A keeps those that were found, since what has lost its parent could not be
+ * found again. The grace is measured by the clock: one look at a full /proc may take longer than the pause between two.
+ * What is not ours to signal or to read is root's, by sudo. Exit 0: none is left.
  */
 static const char stop_text[] =
-    "w=$1; T=NOVAJOB_STAGE=$2; s=$w; "
+    "w=$1; T=" TAG "=$2; s=$w; A=; "
     "now() { read -r u l </proc/uptime; u=${u%.*}${u#*.}; }; now; g=$((u+$3)); "
-    "stat() { l=; read -r l 2>/dev/null </proc/$1/stat || return 1; set -- ${l##*) }; sid=$4; [ \"$1\" != Z ]; }; "
+    "stat() { l=; read -r l 2>/dev/null </proc/$1/stat || return 1; set -- ${l##*) }; up=$2; sid=$4; [ \"$1\" != Z ]; }; "
     "stat $w && s=$sid; "
     "pid_of() { while read -r l; do l=${l#/proc/}; echo ${l%/environ}; done; }; "
-    "ours() { "
-    "[ $w = 0 ] || for d in /proc/[0-9]*; do p=${d#/proc/}; "
-    "stat $p && [ \"$sid\" = \"$s\" ] && [ $p != $w ] && echo $p; done; "
-    "grep -l $T /proc/[0-9]*/environ 2>/dev/null | pid_of; }; "
+    "ours() { B=\" \"; "
+    "for p in $A $(grep -ls $T /proc/[0-9]*/environ | pid_of); do B=\"$B$p \"; done; n=x; "
+    "while [ $n ]; do n=; for d in /proc/[0-9]*; do p=${d#/proc/}; "
+    "case $B in *\" $p \"*) continue;; esac; "
+    "[ $p != $w ] && stat $p || continue; "
+    "[ $w != 0 ] && [ \"$sid\" = \"$s\" ] || case $B in *\" $up \"*) ;; *) continue;; esac; "
+    "B=\"$B$p \"; n=x; done; done; "
+    "A=; for p in $B; do stat $p && A=\"$A $p\"; done; [ -n \"$A\" ]; }; "
     "root() { [ $(id -u) != 0 ] && command -v sudo >/dev/null && sudo -n \"$@\" 2>/dev/null; }; "
-    "p=$(ours); [ -n \"$p\" ] && { kill -TERM $p; root kill -TERM $p; kill -CONT $p; } 2>/dev/null; "
-    "while now; [ $u -lt $g ] && [ -n \"$(ours)\" ]; do sleep 0.1 2>/dev/null || sleep 1; done; "
-    "for i in 1 2; do "
-    "p=$(ours); [ -n \"$p\" ] && { kill -KILL $p; root kill -KILL $p; } 2>/dev/null; "
-    "p=$(root grep -ls $T /proc/[0-9]*/environ | pid_of); [ -n \"$p\" ] && root kill -KILL $p; "
-    "sleep 0.2 2>/dev/null || sleep 1; done; [ -z \"$(ours)\" ]";
+    "roots() { A=\"$A $(root grep -ls $T /proc/[0-9]*/environ | pid_of)\"; ours; "
+    "o=; for p in $A; do kill -0 $p 2>/dev/null || o=\"$o $p\"; done; [ -n \"$o\" ] && root kill $1 $o; }; "
+    "ours && { kill -TERM $A; kill -CONT $A; } 2>/dev/null; roots -TERM; "
+    "while now; [ $u -lt $g ] && ours; do sleep 0.1 2>/dev/null || sleep 1; done; "
+    "for i in 1 2; do ours && kill -KILL $A 2>/dev/null; roots -KILL; "
+    "sleep 0.2 2>/dev/null || sleep 1; done; ours; [ -z \"$A\" ]";
 
 /* The first login: $1 nonce. */
 static const char login_text[] =
@@ -88,7 +100,6 @@ static const char *const fixed_options[] = {
 	"CheckHostIP=no",
 	"ConnectTimeout=10",
 	"ConnectionAttempts=1",
-	"ServerAliveCountMax=3",
 	"LogLevel=ERROR",
 };
 
@@ -140,6 +151,7 @@ static void
 connect_argv(struct strv *argv, const struct ssh_target *t)
 {
 	const struct settings *st = t->settings;
+	int64_t interval_s = st->alive_timeout / 4000 > 0 ? st->alive_timeout / 4000 : 1; /* alive-timeout is 3 s at least */
 
 	strv_add(argv, st->ssh);
 	strv_add(argv, "-F");
@@ -154,8 +166,10 @@ connect_argv(struct strv *argv, const struct ssh_target *t)
 		strv_add(argv, "-o");
 		strv_add(argv, "HostKeyAlgorithms=ssh-ed25519"); /* keys.c's kind: no other is offered to choose from */
 	}
-	strv_add(argv, "-o"); /* three questions unanswered, the first after one interval: dead at the fourth */
-	strv_addf(argv, "ServerAliveInterval=%" PRId64, st->alive_timeout / 4000 > 0 ? st->alive_timeout / 4000 : 1);
+	strv_add(argv, "-o"); /* the first question after one interval, dead one interval after the last: in time together */
+	strv_addf(argv, "ServerAliveInterval=%" PRId64, interval_s);
+	strv_add(argv, "-o");
+	strv_addf(argv, "ServerAliveCountMax=%" PRId64, st->alive_timeout / 1000 / interval_s - 1);
 	strv_add(argv, "-o");
 	strv_addf(argv, "UserKnownHostsFile=\"%s\"", t->known_hosts);
 	strv_add(argv, "-o");
@@ -212,6 +226,7 @@ ssh_said(const struct ssh_stage *s, const char *line, size_t len, size_t *at, in
 		{ "short", SSH_SAID_SHORT, -1 },
 		{ "full", SSH_SAID_FULL, -1 },
 		{ "nobash", SSH_SAID_NOBASH, -1 },
+		{ "term", SSH_SAID_TERM, -1 },
 	};
 	auto_free char *prefix = xasprintf("novajob-%s ", s->nonce);
 	const char *found = memmem(line, len, prefix, strlen(prefix));

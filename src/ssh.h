@@ -32,7 +32,7 @@ struct ssh_target {
 /* What a stage needs to talk to its wrapper. */
 struct ssh_stage {
 	char nonce[SSH_WORD_SIZE]; /* marks the status lines and the end of the output */
-	char tag[SSH_WORD_SIZE];   /* stands in the environment of the script: NOVAJOB_STAGE */
+	char tag[SSH_WORD_SIZE];   /* stands in the environment of the script: LC_NOVAJOB_STAGE */
 };
 
 /* What a line on the status channel says. */
@@ -43,6 +43,7 @@ enum ssh_said {
 	SSH_SAID_SHORT, /* the script did not arrive whole */
 	SSH_SAID_FULL,  /* it could not be kept in a file there; nothing was run */
 	SSH_SAID_NOBASH,
+	SSH_SAID_TERM,  /* the wrapper itself got TERM or HUP, which we never send it */
 };
 
 /* New random words. */

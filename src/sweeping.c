@@ -3,7 +3,6 @@
 #include "sweeping.h"
 
 #include <string.h>
-#include <time.h>
 
 #define CLOCK_SLACK_S 300
 
@@ -11,8 +10,8 @@
 enum known {
 	STRANGER,  /* no record here: another host's, or STATE was lost */
 	LIVE,      /* the record is this try's, and the job may be running */
-	FINISHED,  /* the record is this try's, and says it is to be gone */
-	OLDER_TRY, /* the record is another try's */
+	FINISHED,  /* the record says the job was cleaned up: this try, or one after it */
+	OLDER_TRY, /* the record is another try's, and its job may be running */
 };
 
 static enum known
@@ -20,9 +19,9 @@ know(const struct os_server *s, const struct record *r)
 {
 	if (r->phase == PHASE_NONE)
 		return STRANGER;
-	if (strcmp(s->try, r->try) != 0)
-		return OLDER_TRY;
-	return r->phase == PHASE_CREATING || r->phase == PHASE_READY ? LIVE : FINISHED;
+	if (r->phase != PHASE_CREATING && r->phase != PHASE_READY)
+		return FINISHED; /* a newer try would have noted itself before its create */
+	return strcmp(s->try, r->try) == 0 ? LIVE : OLDER_TRY;
 }
 
 struct sweeping
@@ -52,14 +51,10 @@ sweeping_judge(const struct os_server *s, const struct record *r, int64_t now, i
 }
 
 bool
-sweeping_clock_ok(const struct os_servers *list, int64_t now)
+sweeping_clock_ok(const struct os_servers *list, int64_t token_expires, int64_t now)
 {
-	for (size_t i = 0; i < list->len; i++) {
-		struct tm tm = { .tm_sec = 0 };
-
-		if (strptime(list->v[i].created, "%Y-%m-%dT%H:%M:%SZ", &tm) != NULL &&
-		    (int64_t)timegm(&tm) > now + CLOCK_SLACK_S)
+	for (size_t i = 0; i < list->len; i++)
+		if (list->v[i].created > now + CLOCK_SLACK_S)
 			return false;
-	}
-	return true;
+	return now < token_expires + CLOCK_SLACK_S;
 }

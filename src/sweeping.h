@@ -24,7 +24,10 @@ struct sweeping {
 struct sweeping sweeping_judge(const struct os_server *s, const struct record *r, int64_t now, int64_t grace_s,
     bool clock_ok);
 
-/* Does the clock agree with what the cloud tells? Not when a server was created in our future (5 min allowed). */
-bool sweeping_clock_ok(const struct os_servers *list, int64_t now);
+/*
+ * Does the clock agree with what the cloud tells? Not when a server was created in our future, or when a token that the
+ * cloud gave us just now has ended (5 min allowed).
+ */
+bool sweeping_clock_ok(const struct os_servers *list, int64_t token_expires, int64_t now);
 
 #endif

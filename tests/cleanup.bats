@@ -54,6 +54,14 @@ exists() {
 }
 
 # Cleanup that has nothing to say: exit 0 in silence.
+# row WHAT STATUS: of a cleanup whose words are in $output, after which nothing is left.
+row() {
+	printf '%s\n' "$output" >"$LOG"
+	cloud knobs '[]'
+	novajob cleanup
+	fault_row "$1" cleanup "$2" "$LOG"
+}
+
 quietly() {
 	run -0 novajob cleanup
 	assert_output ''
@@ -131,6 +139,7 @@ quietly() {
 	assert_output 1
 }
 
+# bats test_tags=fault
 @test "a server that resists: exit 2, one line that names it" {
 	local id
 	id=$(server "$KEY")
@@ -142,6 +151,7 @@ quietly() {
 	assert_output --partial "$id"
 	assert_output --partial "openstack server list --name=-job-$JOB_ID\$"
 	[[ $(phase) == deleting ]]
+	row 'the cloud cannot delete the server' 2
 }
 
 @test "a deletion that takes long: exit 0 soon, in silence, and the record says deleting" {
@@ -184,8 +194,9 @@ quietly() {
 	assert_output 0
 }
 
+# bats test_tags=fault
 @test "an unusable record: a warning, and the server goes all the same; a tombstone replaces it" {
-	local text
+	local text n=0 what=(empty garbage 'cut off' 'no object' 'of another version' 'of a hostile server id')
 	for text in '' 'garbage' '{"version": 1, "phase": "rea' '[]' '{"version": 2, "phase": "ready"}' \
 		'{"version": 1, "phase": "ready", "try": "0123456789abcdef", "server_id": "../../etc"}'; do
 		record "$text"
@@ -193,13 +204,15 @@ quietly() {
 		run -0 novajob cleanup
 		assert_output --partial "warning: cannot use the record '$RECORD'"
 		assert_equal "${#lines[@]}" 1
-		run -0 servers_of "$JOB_ID"
-		assert_output 0
+		assert_equal "$(servers_of "$JOB_ID")" 0
 		[[ $(phase) == deleted ]]
+		n=$((n + 1))
+		row "the record is ${what[n - 1]}, at cleanup" 0
 	done
 	quietly
 }
 
+# bats test_tags=fault
 @test "a state directory in trouble: a warning, and the server goes all the same" {
 	server "$KEY" >/dev/null
 	good_record ready
@@ -207,10 +220,11 @@ quietly() {
 	run -0 novajob cleanup
 	assert_output --partial "is writable by others (mode 0777)"
 	assert_equal "${#lines[@]}" 1
-	run -0 servers_of "$JOB_ID"
-	assert_output 0
+	assert_equal "$(servers_of "$JOB_ID")" 0
+	row 'others can write to the state directory, at cleanup' 0
 }
 
+# bats test_tags=fault
 @test "the cloud in trouble: list and delete are tried again until they work" {
 	server "$KEY" >/dev/null
 	good_record ready
@@ -221,11 +235,12 @@ quietly() {
 	assert_output --partial 'HTTP 503'
 	assert_output --partial 'HTTP 429'
 	assert_output --partial 'trying again in 1 s'
-	run -0 servers_of "$JOB_ID"
-	assert_output 0
+	assert_equal "$(servers_of "$JOB_ID")" 0
 	[[ $(phase) == deleted ]]
+	row 'the API answers 503, 429 and 500, then is well' 0
 }
 
+# bats test_tags=fault
 @test "an API that hangs ends at call-timeout, is asked again, and TERM ends it all with exit 2" {
 	server "$KEY" >/dev/null
 	good_record ready
@@ -244,8 +259,7 @@ quietly() {
 	assert_output ''
 	cloud knobs '[]'
 	quietly
-	run -0 servers_of "$JOB_ID"
-	assert_output 0
+	fault_row 'the API hangs, and the runner stops the cleanup' cleanup 2 "$BATS_TEST_TMPDIR/log"
 }
 
 @test "TERM while all is well: the deletion is done, exit 2" {
@@ -263,9 +277,11 @@ quietly() {
 	[[ $(phase) == deleted ]]
 }
 
+# bats test_tags=fault
 @test "a wrong password: exit 2 at once, one line" {
 	OS_PASSWORD=wrong run -2 novajob cleanup
 	assert_equal "${#lines[@]}" 1
 	assert_output --partial 'HTTP 401'
 	assert_output --partial 'openstack token issue'
+	row 'the password is wrong, at cleanup' 2
 }

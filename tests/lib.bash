@@ -137,16 +137,21 @@ wait_for() {
 	done
 }
 
-# Processes that were started by this test and still live: their TMPDIR is the test's.
+# Processes that were started by this test and still live: their TMPDIR or HOME is below the test's own. One grep looks at
+# all of them: a fork for each process of a busy host would take seconds.
 left_processes() {
 	local p
-	for p in /proc/[0-9]*; do
+	grep -lszE "^(TMPDIR|HOME)=$BATS_TEST_TMPDIR/" /proc/[0-9]*/environ | while read -r p; do
+		p=${p%/environ}
 		[[ ${p#/proc/} != "$$" && ${p#/proc/} != "$BASHPID" ]] || continue
-		if tr '\0' '\n' 2>/dev/null <"$p/environ" | grep -qx -e "TMPDIR=$BATS_TEST_TMPDIR/tmp" -e "HOME=$BATS_TEST_TMPDIR/home" &&
-			[[ $(tr '\0' ' ' 2>/dev/null <"$p/cmdline") == *novajob* || $(cat "$p/comm" 2>/dev/null) == @(ssh|openstack) ]]; then
+		if [[ $(tr '\0' ' ' 2>/dev/null <"$p/cmdline") == *novajob* || $(cat "$p/comm" 2>/dev/null) == @(ssh|openstack) ]]; then
 			printf '%s %s\n' "${p#/proc/}" "$(tr '\0' ' ' 2>/dev/null <"$p/cmdline")"
 		fi
 	done
+}
+
+no_server_of() {
+	[[ $(servers_of "$1") == 0 ]]
 }
 
 # fault_row WHAT STAGE STATUS LOG [ID]: one row of novajob-faults(7), from this run: WHAT was done, how STAGE ended, and
@@ -158,7 +163,7 @@ fault_row() {
 	[[ -n $line ]] || line=$(grep -E '^novajob: .*(waiting for|trying again|all the same|earlier try)' "$log" | tail -1)
 	[[ -n $line ]] || line=$(grep '^novajob: ' "$log" | tail -1)
 	[[ -n $line ]] || fail "$what: nothing was said: $(cat "$log")"
-	assert_equal "$(servers_of "$id")" 0
+	wait_for "${FAULT_WAIT:-0}" no_server_of "$id" || fail "$what: a server is left"
 	assert_equal "$(left_processes)" ''
 	[[ -n ${FAULT_ROWS:-} ]] || return 0
 	[[ $what != *$'\t'* ]]

@@ -20,6 +20,14 @@ setup() {
 	RECORD=$STATE/jobs/11111111-2222-3333-4444-555555555555-$JOB_ID/record.json
 }
 
+# row WHAT: of a prepare that gave up, whose words are in $output; it has deleted its server by itself.
+row() {
+	printf '%s\n' "$output" >"$LOG"
+	no_server
+	novajob cleanup
+	fault_row "$1" prepare 2 "$LOG"
+}
+
 no_server() {
 	run -0 servers_of "$JOB_ID"
 	assert_output 0
@@ -45,6 +53,7 @@ logged() {
 	grep -qE -- "$1" "$BATS_TEST_TMPDIR/prepare.log"
 }
 
+# bats test_tags=fault
 @test "no sshd: refused, with the end of the console, safe to print" {
 	cloud knobs '[{"match": "", "no_sshd": true, "console": "red \u001b[31m bell \u0007 title \u001b]0;x\u0007 rtl \u202e end\nlast words"}]'
 	set_to ssh-timeout 1
@@ -54,19 +63,21 @@ logged() {
 	assert_line 'novajob: the last lines of its console:'
 	assert_line --partial 'novajob: | red \x1b[31m bell \x07 title \x1b]0;x\x07 rtl '
 	assert_line 'novajob: | last words'
-	LC_ALL=C run ! grep -qP '[\x00-\x08\x0b-\x1f\x7f]|\xe2\x80\xae' <<<"$output"
-	no_server
+	row 'no sshd in the server'
+	LC_ALL=C run ! grep -qP '[\x00-\x08\x0b-\x1f\x7f]|\xe2\x80\xae' "$LOG"
 }
 
+# bats test_tags=fault
 @test "a server that does not answer in time is told from one that refuses" {
 	set_to ssh-timeout 3
 	cloud knobs '[{"match": "", "sshd": ["ForceCommand sleep 1000"]}]'
 	run -2 novajob prepare
 	assert_line --regexp 'error: no login at 127[.0-9]* within [0-9.]+ s: no address answers on the ssh port: no answer from .ssh. within'
 	refute_output --partial 'refused'
-	no_server
+	row 'the login hangs'
 }
 
+# bats test_tags=fault
 @test "the key is refused: told while waiting and at the end" {
 	cloud knobs '[{"match": "", "wrong_key": true}]'
 	set_to ssh-timeout 2
@@ -74,46 +85,58 @@ logged() {
 	assert_line --regexp 'novajob: 127[.0-9]*: sshd answers, but refuses the key: waiting for cloud-init.*Permission denied'
 	assert_line --regexp 'error: no login at 127[.0-9]* within [0-9.]+ s: sshd refuses the key: .*Permission denied'
 	assert_line --regexp 'hint: .*key-pair.*cloud-init'
-	no_server
+	row 'sshd refuses the key'
 }
 
+# bats test_tags=fault
 @test "the key comes late, as cloud-init brings it: the login succeeds" {
 	cloud knobs '[{"match": "", "key_delay": 1.5}]'
 	run -0 novajob prepare
 	assert_output --partial 'refuses the key: waiting for cloud-init'
 	assert_line --regexp 'novajob: ready in '
+	printf '%s\n' "$output" >"$LOG"
+	novajob cleanup
+	fault_row 'the key comes late, as cloud-init brings it' prepare 0 "$LOG"
 }
 
+# bats test_tags=fault
 @test "sshd punishes the first refusals: patience gets in" {
 	cloud knobs '[{"match": "", "key_delay": 0.5, "penalty": true}]'
 	run -0 novajob prepare
 	assert_line --regexp 'novajob: ready in '
+	printf '%s\n' "$output" >"$LOG"
+	novajob cleanup
+	fault_row 'sshd punishes the first refusals (PerSourcePenalties)' prepare 0 "$LOG"
 }
 
+# bats test_tags=fault
 @test "sshd punishes refusals of a wrong key: the key is told of, not the penalty" {
 	cloud knobs '[{"match": "", "wrong_key": true, "penalty": 60}]'
 	set_to ssh-timeout 10
 	run -2 novajob prepare
 	assert_line --regexp 'error: no login at .*: sshd refuses the key'
-	no_server
+	row 'sshd refuses the key, and punishes for it'
 }
 
+# bats test_tags=fault
 @test "the account's shell runs no commands: at once, exit 2" {
 	cloud knobs '[{"match": "", "sshd": ["ForceCommand /usr/sbin/nologin"]}]'
 	run -2 novajob prepare
 	assert_line --regexp "error: no login at .*: the login works, but the account's shell runs no commands"
 	assert_line --regexp 'hint: username must name an account with a login shell'
-	no_server
+	row "the account's shell is nologin"
 }
 
+# bats test_tags=fault
 @test "no bash in the image: at once, exit 2" {
 	cloud knobs '[{"match": "", "sshd": ["ForceCommand PATH=/nonexistent; export PATH; eval \"$SSH_ORIGINAL_COMMAND\""]}]'
 	run -2 novajob prepare
 	assert_line --regexp "error: no login at .*: the image has no bash, which the runner's scripts need"
 	assert_line 'novajob: hint: install bash in the image'
-	no_server
+	row 'no bash in the image'
 }
 
+# bats test_tags=fault
 @test "the host key changes between two tries: at once, exit 2, with a warning" {
 	local g pid
 	cloud knobs '[{"match": "", "wrong_key": true}]'
@@ -128,9 +151,10 @@ logged() {
 	run -0 cat "$BATS_TEST_TMPDIR/prepare.log"
 	assert_line --regexp 'error: no login at .*: the host key changed since the first connection'
 	assert_line --regexp 'hint: .*look at the network'
-	no_server
+	row 'the host key changes between two tries to log in'
 }
 
+# bats test_tags=fault
 @test "another machine on one of the addresses does not spoil the host key of ours" {
 	local pid dead
 	set_to network ci-dual
@@ -149,6 +173,8 @@ logged() {
 	printf 'echo in\n' >"$BATS_TEST_TMPDIR/script"
 	run -0 novajob run "$BATS_TEST_TMPDIR/script" build_script
 	assert_output in
+	novajob cleanup
+	fault_row "another machine answers on one of the server's addresses" prepare 0 "$BATS_TEST_TMPDIR/prepare.log"
 }
 
 # stranger ADDRESS: another sshd there, with another host key, that knows no key of ours. Ends with the test.

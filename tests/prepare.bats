@@ -29,6 +29,14 @@ no_server() {
 	assert_output ''
 }
 
+# row WHAT [STATUS]: of a prepare that gave up, whose words are in $output; it has deleted by itself what it had created.
+row() {
+	printf '%s\n' "$output" >"$LOG"
+	no_server
+	[[ ! -e $RECORD ]] || novajob cleanup
+	fault_row "$1" prepare "${2:-2}" "$LOG"
+}
+
 # requests_since LINES REGEX: how many requests meet it, from a line of the log on.
 requests_since() {
 	cloud requests '' | tail -n "+$(($1 + 1))" | grep -cE -- "$2" || true
@@ -133,22 +141,25 @@ newest_image() {
 	[[ $(jq -r .address "$RECORD") == $(jq -r '.addresses[1]' "$RECORD") ]]
 }
 
+# bats test_tags=fault
 @test "a flavor that fits nowhere: the cloud's own words, exit 2, nothing left" {
 	set_to flavor m1.absurd
 	run -2 novajob prepare
 	assert_output --partial 'is in ERROR: No valid host was found'
 	assert_line --regexp '^novajob: hint: .*another'
-	no_server
+	row 'the flavor fits on no host of the cloud, busy-timeout is 0'
 }
 
+# bats test_tags=fault
 @test "a server that ends in ERROR: its fault, exit 2, nothing left" {
 	cloud knobs '[{"match": "", "spawn_fail": "no \u001b[31mspace on device"}]'
 	run -2 novajob prepare
 	assert_line --regexp 'error: server [0-9a-f-]{36} is in ERROR: no \\x1b\[31mspace on device'
-	no_server
 	[[ $(jq -r .phase "$RECORD") == deleted ]]
+	row 'the server ends in ERROR'
 }
 
+# bats test_tags=fault
 @test "a name the cloud does not know: the operator's is exit 2, the job's is exit 1, at once, nothing created" {
 	local before name
 	before=$(requests_so_far)
@@ -161,11 +172,13 @@ newest_image() {
 		assert_line --regexp '^novajob: hint: .'
 		refute_output --partial 'trying again'
 		((SECONDS < 20))
+		row "the cloud does not know the $name of novajob.conf"
 	done
 	novajob_setup_again
 	for name in FLAVOR IMAGE; do
 		run -1 env "CUSTOM_ENV_NOVAJOB_$name=no-such-thing" "$NOVAJOB" --settings="$SETTINGS" prepare
 		assert_line --regexp "^novajob: error: ${name,,} \(from job variable NOVAJOB_$name\): .*no-such-thing"
+		row "the cloud does not know the ${name,,} of the job's variable" 1
 	done
 	run -0 requests_since "$before" 'POST /compute/.*/servers 20'
 	assert_output 0
@@ -177,6 +190,7 @@ novajob_setup_again() {
 	set_to busy-timeout 0
 }
 
+# bats test_tags=fault
 @test "no openstack program: exit 2, said so" {
 	set_to openstack /nonexistent/openstack
 	run -2 novajob prepare
@@ -184,12 +198,15 @@ novajob_setup_again() {
 	set_to openstack openstack-that-is-not-there
 	run -2 novajob prepare
 	assert_line --regexp "error: .*cannot run 'openstack-that-is-not-there': not found in PATH"
+	printf '%s\n' "$output" >"$LOG"
+	fault_row 'there is no openstack program' prepare 2 "$LOG"
 	touch "$BATS_TEST_TMPDIR/openstack"
 	set_to openstack "$BATS_TEST_TMPDIR/openstack"
 	run -2 novajob prepare
 	assert_line --regexp "error: .*cannot run '.*/openstack': Permission denied"
 }
 
+# bats test_tags=fault
 @test "a wrong password: exit 2 with a hint, no second try" {
 	local before
 	before=$(requests_so_far)
@@ -199,11 +216,11 @@ novajob_setup_again() {
 	assert_line --regexp 'hint: .*OS_\*.*openstack token issue'
 	refute_output --partial 'trying again'
 	((SECONDS < 20))
-	run -0 requests_since "$before" 'POST /identity/v3/auth/tokens 401'
-	assert_output 1
-	no_server
+	assert_equal "$(requests_since "$before" 'POST /identity/v3/auth/tokens 401')" 1
+	row 'the password is wrong'
 }
 
+# bats test_tags=fault
 @test "a private key that ssh would not take is found out before anything is created" {
 	local key=$BATS_TEST_TMPDIR/key before
 	before=$(requests_so_far)
@@ -211,27 +228,33 @@ novajob_setup_again() {
 
 	run -2 novajob prepare
 	assert_line --regexp "error: private-key '$key'.*: No such file or directory"
+	row 'there is no private key'
 	cp "$CLOUD/id_ed25519" "$key"
 	chmod 640 "$key"
 	run -2 novajob prepare
 	assert_line --regexp "error: private-key: '$key' is open to others \(mode 0640\): chmod 0600 it"
+	row 'others can read the private key'
 	chmod 600 "$key"
 	head -c 1000 /dev/urandom >"$key"
 	run -2 novajob prepare
 	assert_line --regexp "error: private-key: '$key' holds no private key"
+	row 'the private key is none'
 	cp "$CLOUD/id_ed25519.pub" "$key"
 	run -2 novajob prepare
 	assert_line --regexp "error: private-key: '$key' holds no private key"
 	printf %s "$(cat "$CLOUD/id_ed25519")" >"$key"
 	run -2 novajob prepare
 	assert_line --regexp "error: private-key: '$key' is cut off"
+	row 'the private key is cut off'
 	sed 's/$/\r/' "$CLOUD/id_ed25519" >"$key"
 	run -2 novajob prepare
 	assert_line --regexp "error: private-key: '$key' has lines that end in CR LF"
+	row 'the private key has lines that end in CR LF'
 	rm "$key"
 	ssh-keygen -q -t ed25519 -N secret -f "$key"
 	run -2 novajob prepare
 	assert_line --regexp "error: private-key: '$key' has a passphrase"
+	row 'the private key has a passphrase'
 	rm "$key"
 	ssh-keygen -q -t rsa -b 2048 -m PEM -N secret -f "$key"
 	run -2 novajob prepare
@@ -257,8 +280,9 @@ novajob_setup_again() {
 	[[ $(jq -r .server_id "$RECORD") != "$first" ]]
 }
 
+# bats test_tags=fault
 @test "with JOB_RESPONSE_FILE empty nothing is created" {
 	JOB_RESPONSE_FILE='' run -2 novajob prepare
 	assert_output --partial 'JOB_RESPONSE_FILE is empty'
-	no_server
+	row 'the runner names no job (JOB_RESPONSE_FILE is empty)'
 }

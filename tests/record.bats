@@ -84,6 +84,13 @@ cleaned() {
 	nothing_runs
 }
 
+# row WHAT STAGE STATUS [FILE]: words of FILE, or of $output; cleanup is done first.
+row() {
+	[[ -n ${4:-} ]] || printf '%s\n' "$output" >"$LOG"
+	novajob cleanup 2>/dev/null || true # not where the state directory is what is wrong: nothing was created there
+	fault_row "$1" "$2" "$3" "${4:-$LOG}"
+}
+
 # The instants a prepare can be held at: each function holds the next prepare there; `at INSTANT` waits until it is.
 hold() {
 	case $1 in
@@ -143,6 +150,7 @@ at() {
 	done
 }
 
+# bats test_tags=fault
 @test "an accepted create may finish after TERM, and is undone by prepare itself" {
 	cloud knobs "[{\"request\": \"POST /compute/.*/servers\$\", \"server\": \"$NAME\", \"delay\": 1}]"
 	set_to stop-timeout 30
@@ -155,6 +163,7 @@ at() {
 	phase_is deleted
 	run -0 cloud requests 'DELETE /compute/.*/servers/.* 204'
 	assert_output --partial DELETE
+	row 'the runner stops prepare while the cloud takes its create' prepare 2 "$LOG"
 }
 
 @test "killed while the create is under way, which the cloud carries out later: cleanup waits for it" {
@@ -192,6 +201,7 @@ posted() {
 	phase_is lost
 }
 
+# bats test_tags=fault
 @test "a create that was carried out although the connection broke is taken over: one server" {
 	local before
 	before=$(cloud requests 'POST /compute/.*/servers ' | wc -l)
@@ -200,25 +210,30 @@ posted() {
 	assert_output --partial 'was created all the same'
 	assert_line --regexp 'novajob: ready in '
 	has_servers 1
-	run -0 cloud requests 'POST /compute/.*/servers '
-	assert_equal "${#lines[@]}" $((before + 1))
+	assert_equal "$(cloud requests 'POST /compute/.*/servers ' | wc -l)" $((before + 1))
+	row 'the connection breaks behind a create that the cloud carries out' prepare 0
 }
 
+# bats test_tags=fault
 @test "a create answered 504 and carried out later is taken over: one server" {
 	cloud knobs "[{\"request\": \"POST /compute/.*/servers\$\", \"server\": \"$NAME\", \"count\": 1, \"then_status\": 504, \"late\": 2}]"
 	run -0 novajob prepare
 	assert_output --partial 'was created all the same'
 	has_servers 1
+	row 'a create is answered 504 and carried out 2 s later' prepare 0
 }
 
+# bats test_tags=fault
 @test "a create that failed for good reason is tried again: one server" {
 	cloud knobs "[{\"request\": \"POST /compute/.*/servers\$\", \"server\": \"$NAME\", \"count\": 1, \"status\": 503}]"
 	run -0 novajob prepare
 	assert_output --partial 'no server came of it, trying again'
 	assert_line --regexp 'novajob: ready in '
 	has_servers 1
+	row 'a create is answered 503, and not carried out' prepare 0
 }
 
+# bats test_tags=fault
 @test "when the cloud does not say whether the create has worked, there is no second one" {
 	local before
 	before=$(cloud requests 'POST /compute/.*/servers ' | wc -l)
@@ -226,13 +241,15 @@ posted() {
 		{\"request\": \"GET /compute/.*/servers/detail\", \"status\": 403}]"
 	run -2 novajob prepare
 	assert_output --partial 'the cloud does not say whether a server came of it'
-	run -0 cloud requests 'POST /compute/.*/servers '
-	assert_equal "${#lines[@]}" $((before + 1))
+	assert_equal "$(cloud requests 'POST /compute/.*/servers ' | wc -l)" $((before + 1))
 	record_is '.intent_at > 0'
 	cloud knobs '[]'
+	printf '%s\n' "$output" >"$LOG"
 	cleaned
+	row 'the connection breaks behind a create, and the servers cannot be listed' prepare 2 "$LOG"
 }
 
+# bats test_tags=fault
 @test "a prepare that cleanup has overtaken creates nothing; the next try may" {
 	local before
 	before=$(cloud requests 'POST /compute/.*/servers ' | wc -l)
@@ -248,8 +265,10 @@ posted() {
 	phase_is deleted
 	novajob prepare
 	phase_is ready
+	row 'cleanup overtakes a prepare before its create' prepare 2 "$LOG"
 }
 
+# bats test_tags=fault
 @test "cleanup beside a create under way: whoever comes last, no server is left" {
 	cloud knobs "[{\"request\": \"POST /compute/.*/servers\$\", \"server\": \"$NAME\", \"delay\": 3}]"
 	begin
@@ -258,6 +277,7 @@ posted() {
 	ends 2 "$PID"
 	run -0 servers_of "$JOB_ID"
 	assert_output 0
+	row 'cleanup runs beside a create under way' prepare 2 "$LOG"
 }
 
 @test "two prepares of one job: the later one has the server, the earlier one creates none or undoes its own" {
@@ -312,6 +332,7 @@ posted() {
 
 # ---- what is believed of a record
 
+# bats test_tags=fault
 @test "run does not believe a record that makes no sense, and starts nothing by it" {
 	local text
 	set_to ssh "$BATS_TEST_TMPDIR/ssh"
@@ -324,6 +345,8 @@ posted() {
 		run -2 novajob run "$BATS_TEST_TMPDIR/script" build_script
 		assert_line --regexp "error: cannot use the record '$RECORD': .*"
 		assert_not_exists "$BATS_TEST_TMPDIR/started"
+		printf '%s\n' "$output" >"$LOG"
+		fault_row "run finds the record: ${text//0123456789/}" run 2 "$LOG"
 	done <<-END
 		garbage
 		{"version": 1, "phase": "ready", "try"
@@ -358,31 +381,33 @@ posted() {
 
 # ---- the state directory
 
-# refused TEXT: prepare ends with exit 2 and that text, and has not asked the cloud for anything.
+# refused TEXT [ROW]: prepare ends with exit 2 and that text, and has not asked the cloud for anything.
 refused() {
 	local before after
 	before=$(cloud requests '' | wc -l)
 	run -2 novajob prepare
 	assert_output --partial "$1"
+	[[ -z ${2:-} ]] || { printf '%s\n' "$output" >"$LOG" && fault_row "$2" prepare 2 "$LOG"; }
 	after=$(cloud requests '' | wc -l)
 	assert_equal "$after" "$before"
 	run -0 novajob config --builds-dir=/b --cache-dir=/c
 	assert_output --partial builds_dir
 }
 
+# bats test_tags=fault
 @test "a state directory that others can write to, a link, a file: refused; config works without one" {
 	mkdir -m 770 "$STATE"
-	refused "state-dir: '$STATE' is writable by others (mode 0770): chmod 0700 it"
+	refused "state-dir: '$STATE' is writable by others (mode 0770): chmod 0700 it" 'others can write to the state directory'
 	rmdir "$STATE"
 	mkdir -m 700 "$STATE.real"
 	ln -s "$STATE.real" "$STATE"
-	refused "state-dir: '$STATE' is no directory (links are not followed)"
+	refused "state-dir: '$STATE' is no directory (links are not followed)" 'the state directory is a link'
 	set_to state-dir "$STATE/"
 	refused "state-dir: '$STATE' is no directory (links are not followed)"
 	set_to state-dir "$STATE"
 	rm "$STATE"
 	touch "$STATE"
-	refused "state-dir: '$STATE' is no directory"
+	refused "state-dir: '$STATE' is no directory" 'the state directory is a file'
 	rm "$STATE"
 	mkdir -m 700 "$STATE"
 	ln -s /tmp "$STATE/jobs"
@@ -439,4 +464,54 @@ refused() {
 	chmod 644 "$SETTINGS"
 	run -2 runuser -u nobody -- "$NOVAJOB" --settings="$SETTINGS" prepare
 	assert_line --regexp "state-dir: cannot make '$STATE/below': Permission denied"
+}
+
+# in_trouble full|read-only: the state directory, which has a record, becomes so; `well` again. Root needs a file system of
+# its own for it; fails where root may not mount.
+in_trouble() {
+	if ((EUID == 0)) && ! mountpoint -q "$STATE"; then
+		mv "$STATE" "$STATE.was"
+		mkdir -m 700 "$STATE"
+		if ! mount -t tmpfs -o size=64k,mode=700 none "$STATE" 2>/dev/null; then
+			rmdir "$STATE"
+			mv "$STATE.was" "$STATE"
+			return 1
+		fi
+		cp -a "$STATE.was/." "$STATE/"
+	fi
+	case $1 in
+	full) head -c 1M /dev/zero >"$STATE/filler" 2>/dev/null || true ;;
+	read-only) if ((EUID == 0)); then mount -o remount,ro "$STATE"; else find "$STATE" -type d -exec chmod 500 {} +; fi ;;
+	well)
+		if ((EUID == 0)); then mount -o remount,rw "$STATE"; else chmod -R u+w "$STATE"; fi
+		rm -f "$STATE/filler"
+		;;
+	esac
+}
+
+# bats test_tags=fault
+@test "the state directory becomes full, or read-only, between two stages: run works, cleanup deletes all the same" {
+	local what
+	echo 'echo in' >"$BATS_TEST_TMPDIR/script"
+	for what in full read-only; do
+		[[ $what != full ]] || ((EUID == 0)) || continue # another user has no file system to fill
+		novajob prepare
+		in_trouble $what || return 0 # a container without that right
+		run -0 novajob config
+		run -0 novajob run "$BATS_TEST_TMPDIR/script" build_script
+		assert_output in
+		run -0 novajob cleanup
+		assert_output --partial "warning: cannot "
+		assert_equal "${#lines[@]}" 1
+		has_servers 0
+		printf '%s\n' "$output" >"$LOG"
+		fault_row "the state directory is $what, at cleanup" cleanup 0 "$LOG"
+		run -2 novajob prepare
+		assert_line --partial 'nothing is created: cannot '
+		has_servers 0
+		printf '%s\n' "$output" >"$LOG"
+		fault_row "the state directory is $what, at prepare" prepare 2 "$LOG"
+		in_trouble well
+		cleaned
+	done
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# run.bats - the run stage: scripts of all sizes, exit codes, what goes wrong with the server, the log or the host.
+# run.bats - the run stage: scripts of all sizes, exit codes, what goes wrong with the log or the host. lost.bats has the
+# server's troubles.
 # Tests that need no server of their own share one: job 777.
 
 bats_require_minimum_version 1.5.0
@@ -145,10 +146,13 @@ waited() {
 	assert_equal "$(<"$BUILD_EXIT_CODE_FILE")" 137
 }
 
+# bats test_tags=fault
 @test "a script that kills its wrapper is no success" {
 	own_server
 	run -2 in_time 30 stage 'kill -9 $PPID; echo on'
 	assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+	novajob cleanup
+	fault_row 'the script kills the shell around it' run 2 "$ERR"
 }
 
 @test "a syntax error is the script's failure" {
@@ -171,11 +175,15 @@ waited() {
 	run -1 stage 'exit 3'
 }
 
+# bats test_tags=fault
 @test "an exit code that cannot be written is a system failure, and it is said" {
+	own_server
 	mkdir "$T/dir"
 	export BUILD_EXIT_CODE_FILE=$T/dir/code
 	run -2 stage "rm -r $T/dir; exit 3"
 	run -0 grep 'failed with 3, but .* cannot be written' "$ERR"
+	novajob cleanup
+	fault_row 'the script fails, and its exit code cannot be written' run 2 "$ERR"
 }
 
 # ---- what holds the stage
@@ -200,21 +208,29 @@ waited() {
 
 # ---- the runner host's troubles
 
+# bats test_tags=fault
 @test "no ssh: a clear message, a system failure" {
 	set_to ssh /nonexistent/ssh
 	set_to state-dir "$STATE"
 	stage_env "$JOB_ID"
 	run -2 novajob prepare
 	assert_output --partial "/nonexistent/ssh"
+	echo "$output" >"$ERR"
 	novajob cleanup
+	fault_row 'the host has no ssh' prepare 2 "$ERR"
 }
 
+# bats test_tags=fault
 @test "ssh gone since prepare: a clear message, a system failure" {
-	mv "$BATS_FILE_TMPDIR/ssh" "$BATS_FILE_TMPDIR/ssh.away"
+	ln -s "$(command -v ssh)" "$T/ssh"
+	set_to ssh "$T/ssh"
+	own_server
+	rm "$T/ssh"
 	run -2 stage :
-	mv "$BATS_FILE_TMPDIR/ssh.away" "$BATS_FILE_TMPDIR/ssh"
 	assert_equal "$(grep -c 'error:' "$ERR")" 1
-	run -0 grep "cannot run '$BATS_FILE_TMPDIR/ssh': No such file" "$ERR"
+	run -0 grep "cannot run '$T/ssh': No such file" "$ERR"
+	novajob cleanup
+	fault_row 'the host has no ssh any more' run 2 "$ERR"
 }
 
 @test "a script that is missing, a directory, a fifo: a system failure" {
@@ -248,7 +264,9 @@ waited() {
 	done
 }
 
+# bats test_tags=fault
 @test "a reader that goes away while the script is silent ends the stage" {
+	own_server
 	mkfifo "$T/log"
 	exec 8<>"$T/log"
 	printf '%s\n' "echo \$\$ >$T/pid" 'sleep 300' >"$T/script"
@@ -257,63 +275,17 @@ waited() {
 	exec 8>&-
 	waited 2
 	run ! kill -0 "$(<"$T/pid")"
+	novajob cleanup
+	fault_row 'nobody reads the job log any more, the script is silent' run 2 "$ERR"
 }
 
+# bats test_tags=fault
 @test "a stage of a job that was never prepared fails at once" {
 	set_to state-dir "$STATE"
 	stage_env 778
 	run -2 stage :
 	run -0 grep 'the job has no server' "$ERR"
-}
-
-# ---- the server's troubles
-
-@test "a host that crashes in mid-script is a system failure; later stages fail at once" {
-	own_server
-	stage 'echo begun; sleep 300' &
-	wait_for 20 grep -qx begun "$OUT"
-	cloud freeze "$SERVER" # so that all processes end at one instant, as in a crash, and none can tell of another's end
-	cloud kill "$SERVER"
-	waited 2
-	run -0 grep -E 'error: .*the connection to server .* was lost: the cloud says SHUTOFF' "$ERR"
-	assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
-	run -0 jq -r .lost "$STATE"/jobs/*/record.json
-	assert_output --partial SHUTOFF
-	run -2 timeout 1 "$NOVAJOB" --settings="$SETTINGS" run "$T/script" after_script
-	assert_output --partial 'the server was lost before'
-}
-
-@test "a server that vanishes in mid-script is a system failure; later stages fail at once" {
-	own_server
-	stage 'echo begun; sleep 300' &
-	wait_for 20 grep -qx begun "$OUT"
-	cloud freeze "$SERVER"
-	cloud lose "$SERVER"
-	waited 2
-	run -0 grep -E 'error: .*was lost: it is gone' "$ERR"
-	run -2 timeout 1 "$NOVAJOB" --settings="$SETTINGS" run "$T/script" after_script
-	novajob cleanup
-}
-
-@test "a server gone between two stages is a system failure" {
-	own_server
-	stage :
-	cloud lose "$SERVER"
-	run -2 in_time 45 stage :
-	run -0 grep -E 'error: .*was lost: it is gone' "$ERR"
-}
-
-@test "a server that freezes in mid-script is a system failure" {
-	printf '#!/bin/sh\nexec ssh -o ServerAliveInterval=1 -o ServerAliveCountMax=2 "$@"\n' >"$T/ssh" # 15 s and 3 otherwise
-	chmod 755 "$T/ssh"
-	set_to ssh "$T/ssh"
-	own_server
-	stage 'echo begun; sleep 300' &
-	wait_for 20 grep -qx begun "$OUT"
-	cloud freeze "$SERVER"
-	waited 2
-	run -0 grep -E 'error: .*was lost: the cloud says ACTIVE, but it is not to be reached' "$ERR"
-	run -2 timeout 1 "$NOVAJOB" --settings="$SETTINGS" run "$T/script" after_script
+	fault_row 'a stage of a job that was never prepared' run 2 "$ERR" 778
 }
 
 # ---- whole jobs

@@ -35,17 +35,19 @@ setup() {
 	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err
 	set_to state-dir "$BATS_FILE_TMPDIR/state"
 	stage_env 777
-	LEFT=
+	LEFT='' ACCOUNT=''
 }
 
 teardown() {
 	cp -p "$BATS_FILE_TMPDIR/ssh.plain" "$BATS_FILE_TMPDIR/ssh"
 	[[ ! -s $ERR ]] || head -5 "$ERR" >&2 # shown when the test failed
 	[[ -z $LEFT ]] || kill -KILL "$LEFT" 2>/dev/null || :
+	[[ -z $ACCOUNT ]] || no_account
 }
 
 # start [ENV=VALUE...] PROGRAM...: in a process group of its own, as the runner starts a stage; its id in $GROUP.
 start() {
+	[[ ! -f $OUT ]] || : >"$OUT" # what an earlier one printed is not to be waited for
 	setsid "$@" >"$OUT" 2>"$ERR" </dev/null 3>&- &
 	GROUP=$!
 }
@@ -148,13 +150,13 @@ nothing_left() {
 	nothing_left
 }
 
-@test "TERM while the log's reader stands still" {
+@test "TERM while the log's reader stands still, and takes no message either" {
 	mkfifo "$T/log" "$T/err-fifo"
 	exec 8<>"$T/log" 9<>"$T/err-fifo"
+	dd if=/dev/zero of="$T/err-fifo" oflag=nonblock bs=4096 2>/dev/null || : # until it is full
 	OUT=$T/log ERR=$T/err-fifo
 	script "echo \$BASHPID >$T/pid" 'yes 123456789 | head -c 10000000'
 	start_run
-	ERR=/dev/null
 	wait_for 20 test -s "$T/pid"
 	term
 	exec 8>&- 9>&-
@@ -181,6 +183,46 @@ nothing_left() {
 	run ! kill -0 "$(<"$T/two")"
 	run ! pgrep -f '^sleep 3027[0-9]$'
 	nothing_left
+}
+
+# The job's server gets an account that may do all by sudo; its name is $ACCOUNT.
+sudo_account() {
+	ACCOUNT=novajob-test-$$ FOLDER=$(mktemp -d /tmp/novajob-test.XXXXXX)
+	useradd -M -d /tmp -s /bin/bash -p '*' "$ACCOUNT"
+	printf '%s ALL=(ALL) NOPASSWD: ALL\n' "$ACCOUNT" >"/etc/sudoers.d/$ACCOUNT"
+	cp "$CLOUD/id_ed25519.pub" "$FOLDER/keys" # where the account can read it
+	chmod -R a+rX "$FOLDER"
+	cloud knobs '[{"match": "-job-'"$JOB_ID"'$", "sshd": ["AuthorizedKeysFile '"$FOLDER/keys"'"]}]'
+	set_to state-dir "$STATE"
+	set_to username "$ACCOUNT"
+	stage_env "$JOB_ID"
+}
+
+no_account() {
+	cloud servers | sed -n "s/^\([^ ]*\) [^ ]*-job-$JOB_ID .*/\1/p" | xargs -r "$TESTS/cloud/cloud" lose "$CLOUD"
+	rm -rf "/etc/sudoers.d/$ACCOUNT" "$FOLDER"
+	userdel -f "$ACCOUNT" 2>/dev/null
+}
+
+# bats test_tags=fault
+@test "TERM with processes that the script started as root by sudo: all of them are ended" {
+	local n=$((70000 + RANDOM))
+	((EUID == 0)) || skip 'only root can make an account with sudo'
+	sudo_account
+	prepared
+	# ignoring TERM; in a session of its own; a daemon; without an environment and in a session of its own
+	script "sudo sh -c 'trap \"\" TERM; while :; do sleep 0.1; done; : $n' &" "sudo setsid sleep $n.2 &" \
+		"sudo setsid -f sleep $n.3" "sudo su - -c 'exec sleep $n.4' &" "(setsid sudo setsid sleep $n.5 &)" \
+		"for i in 'sh -c .*: $n' 'sleep $n.2' 'sleep $n.3' 'sleep $n.4' 'sleep $n.5'; do" \
+		'until pgrep -u root -f "^$i" >/dev/null; do sleep 0.05; done; done; echo begun; sudo sleep 300'
+	start_run
+	wait_for 30 grep -qx begun "$OUT"
+	term
+	run pgrep -u root -fa "(sleep|:) $n"
+	assert_output ''
+	run -0 grep "stopped by the runner .*; the script's processes in the server are ended" "$ERR"
+	novajob cleanup
+	fault_row 'a cancel in mid-script, and the script has started processes as root by sudo' run 2 "$ERR"
 }
 
 @test "what an earlier stage left running is not ended with this one" {
@@ -226,6 +268,7 @@ nothing_left() {
 	nothing_left
 }
 
+# bats test_tags=fault
 @test "TERM to a server that does not answer any more: stop-grace + 2 s, and it is said" {
 	set_to state-dir "$STATE"
 	set_to stop-grace 1
@@ -238,8 +281,10 @@ nothing_left() {
 	run -0 grep 'the server did not confirm the end' "$ERR"
 	assert_equal "$(left_processes)" ''
 	novajob cleanup
+	fault_row 'a cancel, and the server does not answer any more' run 2 "$ERR"
 }
 
+# bats test_tags=fault
 @test "TERM while novajob asks what became of a lost server" {
 	set_to state-dir "$STATE"
 	prepared
@@ -249,13 +294,13 @@ nothing_left() {
 	cloud knobs '[{"request": "GET /compute", "hang": true}]'
 	local server
 	server=$(cloud servers | grep -- "-job-$JOB_ID " | cut -d' ' -f1)
-	cloud freeze "$server" # so that all processes end at one instant, as in a crash, and none can tell of another's end
 	cloud kill "$server"
 	wait_for 20 pgrep -P "$GROUP" -f openstack
 	term
 	cloud knobs '[]'
 	assert_equal "$(left_processes)" ''
 	novajob cleanup
+	fault_row 'a cancel while the cloud is asked what became of a lost server' run 2 "$ERR"
 }
 
 @test "KILL of novajob leaves no ssh behind" {
@@ -286,6 +331,7 @@ nothing_left() {
 	ended 2
 }
 
+# bats test_tags=fault
 @test "TERM to prepare, at its start or while the server boots, leaves no server" {
 	local at
 	set_to state-dir "$STATE"
@@ -296,13 +342,13 @@ nothing_left() {
 		if ((at == 0)); then wait_for 20 pgrep -P "$GROUP" -f openstack; else wait_for 20 has_server; fi
 		term
 		novajob cleanup
-		assert_equal "$(servers_of "$JOB_ID")" 0
-		assert_equal "$(left_processes)" ''
+		fault_row "a cancel $( ((at == 0)) && echo 'before the server is created' || echo 'while the server boots')" prepare 2 "$ERR"
 	done
 }
 
 # ---- whole jobs
 
+# bats test_tags=fault
 @test "a cancelled job: the script is ended, after_script runs in the same server, all is cleaned up" {
 	run -101 job --cancel-at build_script@begun \
 		--script-line 'echo server $NOVASIM_SERVER; (trap "" TERM; while :; do sleep 0.1; done) & echo begun; sleep 300' \
@@ -311,18 +357,16 @@ nothing_left() {
 	local server=${output#server }
 	run -0 grep -A 1 -x "after $server" "$LOG"
 	assert_line end
-	run -0 servers_of "$JOB_ID"
-	assert_output 0
-	assert_equal "$(left_processes)" ''
+	fault_row 'a cancel in the script of a whole job' run 2 "$LOG"
 }
 
+# bats test_tags=fault
 @test "a forced cancel: no after_script; a time-out of the script: after_script; cleaned up in both" {
 	run -101 job --force-cancel-at build_script@begun --script-line 'echo begun; sleep 300' --after-script-line 'echo after'
 	run ! grep -qx after "$LOG"
-	assert_equal "$(servers_of "$JOB_ID")" 0
+	fault_row 'a forced cancel in the script of a whole job' run 2 "$LOG"
 	JOB_ID=$((JOB_ID + 1)) # counted from the script's start: a job time-out would also have to wait for prepare
 	run -102 job --var RUNNER_SCRIPT_TIMEOUT=1s --script-line 'echo begun; sleep 300' --after-script-line 'echo after'
 	run -0 grep -qx after "$LOG"
-	assert_equal "$(servers_of "$JOB_ID")" 0
-	assert_equal "$(left_processes)" ''
+	fault_row 'a time-out of the script' run 2 "$LOG"
 }

@@ -170,6 +170,22 @@ server delete $("$CLOUD" servers "$C" | sed -n 's/ one-job-10 .*//p')"
     assert_output --partial 404
 }
 
+@test "server stop sends TERM and waits, kill ends all at one instant" {
+    make polite
+    into "$address" "trap 'echo asked >$BATS_TEST_TMPDIR/asked' TERM
+        echo >$BATS_TEST_TMPDIR/up; sleep 60 & wait" &
+    until_true test -e "$BATS_TEST_TMPDIR/up"
+    openstack server stop "$id"
+    until_true status_is "$id" SHUTOFF
+    test -e "$BATS_TEST_TMPDIR/asked"
+    make rude
+    into "$address" "trap '' TERM; (sleep 60; touch $BATS_TEST_TMPDIR/told)
+        touch $BATS_TEST_TMPDIR/told" &
+    until_true pgrep -f "touch $BATS_TEST_TMPDIR/told" >/dev/null
+    "$CLOUD" kill "$C" "$id"
+    run ! test -e "$BATS_TEST_TMPDIR/told"
+}
+
 @test "the first address on ci-dual is dead; a floating address works" {
     make dual '{"net": "ci-dual"}'
     local all fip

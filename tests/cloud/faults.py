@@ -17,7 +17,7 @@ REQUEST = {'request': str, 'server': str, 'count': int, 'skip': int,
 SERVER = {'match': str, 'spawn_delay': NUMBER, 'boot': NUMBER,
           'spawn_fail': str, 'delete_fail': str, 'delete_delay': NUMBER,
           'console': str, 'no_sshd': bool, 'sshd': list, 'wrong_key': bool,
-          'key_delay': NUMBER, 'lose_after': NUMBER,
+          'key_delay': NUMBER, 'lose_after': NUMBER, 'shutdown': NUMBER,
           'penalty': (bool,) + NUMBER}
 GLOBAL = {'quota': dict, 'page': int, 'auth': int, 'token_life': NUMBER}
 

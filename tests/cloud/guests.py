@@ -153,8 +153,22 @@ class Guest:
         roots = [p.pid for p in self.sshd.values()]
         return procs.of_server(self.tag, roots, self.dir)
 
+    def shut_down(self, seconds):
+        """As init does it: TERM to all, sshd goes last."""
+        roots = {p.pid for p in self.sshd.values()}
+
+        def jobs():
+            return [p for p in self.processes() if p not in roots
+                    and not (procs.name_of(p) or 'sshd').startswith('sshd')]
+        end = time.monotonic() + seconds
+        with self.busy:
+            procs.signal_all(jobs(), signal.SIGTERM)
+        while jobs() and time.monotonic() < end:
+            time.sleep(0.02)
+
     def power_off(self, gone=False):
-        """Ends all processes; `gone`: for ever, with the directory."""
+        """Ends all processes at one instant, so that none can tell of
+        another's end; `gone`: for ever, with the directory."""
         with self.busy:
             self.gone = self.gone or gone
             self.on = False
@@ -162,6 +176,7 @@ class Guest:
                 front.close()
             self.fronts = {}
             if self.sshd or self.data.scripts:
+                procs.stop_all(self.processes)
                 procs.end_all(self.processes)
             self.sshd = {}
             if gone:

@@ -163,6 +163,17 @@ def lose(cloud, server):
                 port['device_id'] = ''
 
 
+def shut_down(cloud, server):
+    """What runs there is asked to end before the power goes."""
+    server.guest.shut_down(rule_of(cloud, server).get('shutdown', 2))
+
+
+def stop_orderly(cloud, server):
+    if server.guest and server.status == 'ACTIVE':
+        shut_down(cloud, server)
+    stop(cloud, server)
+
+
 def stop(cloud, server):
     """Power off, at once, whoever asked for it."""
     if server.guest:
@@ -185,7 +196,9 @@ def start(cloud, server):
                        server)
 
 
-def reboot(cloud, server):
+def reboot(cloud, server, hard):
+    if not hard and server.status == 'ACTIVE':
+        shut_down(cloud, server)
     server.guest.power_off()
     start(cloud, server)
 

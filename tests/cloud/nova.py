@@ -328,13 +328,16 @@ def action(cloud, req, server_id):
         lifecycle.delete(cloud, server)
     elif name.endswith('SecurityGroup'):
         _change_groups(cloud, server, name, wish)
+    elif name == 'reboot':
+        hard = wish.get('type') == 'HARD'
+        server.task_state = 'rebooting_hard' if hard else 'rebooting'
+        cloud.timers.after(0.05, lifecycle.reboot, cloud, server, hard)
+    elif name == 'os-stop':
+        server.task_state = 'powering-off'
+        cloud.timers.after(0.05, lifecycle.stop_orderly, cloud, server)
     else:
-        server.task_state = {'reboot': 'rebooting', 'os-stop':
-                             'powering-off', 'os-start':
-                             'powering-on'}[name]
-        cloud.timers.after(0.05, {'reboot': lifecycle.reboot,
-                                  'os-stop': lifecycle.stop, 'os-start':
-                                  lifecycle.start}[name], cloud, server)
+        server.task_state = 'powering-on'
+        cloud.timers.after(0.05, lifecycle.start, cloud, server)
     return 202, None
 
 

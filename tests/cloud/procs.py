@@ -138,6 +138,26 @@ def signal_all(pids, number):
             pass
 
 
+def name_of(pid):
+    """The process's comm, None when it is gone."""
+    try:
+        with open('/proc/%d/comm' % pid, encoding='utf-8') as f:
+            return f.read().strip()
+    except OSError:
+        return None
+
+
+def stop_all(find):
+    """STOPs what find() returns until it returns no other."""
+    seen = set()
+    while True:
+        fresh = set(find()) - seen
+        if not fresh:
+            return
+        signal_all(fresh, signal.SIGSTOP)
+        seen |= fresh
+
+
 def end_all(find):
     """KILLs what find() returns until it returns nothing."""
     for attempt in range(100):

@@ -43,18 +43,38 @@ passes() {
 	nothing_left
 }
 
-# refused CODE REGEX...: prepare ends with CODE and says each REGEX, cleanup has nothing to say, no server is there.
+# refused WHAT CODE REGEX...: under the fault WHAT prepare ends with CODE and says each REGEX, cleanup has nothing to say,
+# no server is there.
 refused() {
-	local code=$1 regex
-	shift
+	local what=$1 code=$2 regex
+	shift 2
 	stage_env "$JOB_ID"
 	run "-$code" novajob prepare
+	said refused
 	for regex; do
 		assert_output --regexp "$regex"
 	done
 	run -0 novajob cleanup
 	refute_output
-	nothing_left
+	fault_row "$what" prepare "$code" "$BATS_TEST_TMPDIR/refused"
+}
+
+# said NAME: keep the output for fault_row.
+said() {
+	printf '%s\n' "$output" >"$BATS_TEST_TMPDIR/$1"
+}
+
+# From here on in the project that has room for one server.
+tight_project() {
+	mkdir "$BATS_TEST_TMPDIR/tight"
+	api "$BATS_TEST_TMPDIR/tight" openrc-tight
+	# shellcheck disable=SC1091
+	. "$CLOUD/openrc-tight"
+	set_to security-group default
+}
+
+nobody_in_tight() {
+	[[ -z $(cloud servers "$BATS_TEST_TMPDIR/tight") ]]
 }
 
 # stopped TEXT: prepare, told to stop when it has said TEXT, ends with 2 and in good time.
@@ -120,10 +140,12 @@ said_or_ended() {
 	nothing_left
 }
 
+# bats test_tags=fault
 @test "a server that is late with everything" {
 	needs_own_cloud
 	knob '"spawn_delay": 6, "boot": 5'
 	passes
+	fault_row 'the server is late with its build and its boot' prepare 0 "$LOG"
 }
 
 @test "a server with IPv4 and IPv6" {
@@ -132,6 +154,7 @@ said_or_ended() {
 	passes
 }
 
+# bats test_tags=fault
 @test "two images of one name: the newest, said aloud" {
 	needs_own_cloud
 	set_to image builder
@@ -139,52 +162,58 @@ said_or_ended() {
 	local newest
 	newest=$(/usr/bin/openstack image list --name builder --sort updated_at:desc -f value -c ID | head -1)
 	run -0 grep "image 'builder': 2 fit; taking $newest" "$LOG"
+	fault_row 'two images have the name' prepare 0 "$LOG"
 }
 
 # --- the cloud says no
 
+# bats test_tags=fault
 @test "a flavor that fits nowhere" {
 	needs_own_cloud
 	set_to flavor m1.absurd
-	refused 2 'is in ERROR: .*No valid host was found' 'hint: '
+	refused 'no host has room for the flavor' 2 'is in ERROR: .*No valid host was found' 'hint: '
 }
 
+# bats test_tags=fault
 @test "a server that fails to build, tried again by nova and not" {
 	needs_own_cloud
 	knob '"spawn_fail": "no space on the shelf"'
-	refused 2 'is in ERROR: '
+	refused 'each host fails to build the server' 2 'is in ERROR: '
 	JOB_ID=$((JOB_ID + 1))
 	knob '"spawn_abort": "no space on the shelf"'
-	refused 2 'is in ERROR: .*no space on the shelf'
+	refused 'the server ends in ERROR while it is built' 2 'is in ERROR: .*no space on the shelf'
 }
 
+# bats test_tags=fault
 @test "a server that resists its deletion, until it does not" {
 	needs_own_cloud
-	set_to delete-wait 10
+	local began
+	set_to delete-wait 120
 	prepared
 	knob '"delete_fail": "cannot destroy"'
+	began=$SECONDS
 	run -2 novajob cleanup
+	((SECONDS - began < 100)) # a deletion that has failed is not waited for
 	assert_equal "${#lines[@]}" 1
 	assert_output --regexp 'resists its deletion'
+	said resists
 	run -0 servers_of "$JOB_ID"
 	assert_output 1
 	cloud knobs '[]'
 	run -0 novajob cleanup
 	refute_output
-	nothing_left
+	fault_row 'the server resists its deletion, until another cleanup' cleanup 2 "$BATS_TEST_TMPDIR/resists"
 }
 
+# bats test_tags=fault
 @test "a project that is full" {
 	needs_own_cloud
-	mkdir "$BATS_TEST_TMPDIR/tight"
-	api "$BATS_TEST_TMPDIR/tight" openrc-tight
-	# shellcheck disable=SC1091
-	. "$CLOUD/openrc-tight"
-	set_to security-group default
+	tight_project
 	prepared
 	response $((JOB_ID + 1)) >"$JOB_RESPONSE_FILE"
 	run -2 novajob prepare
 	assert_output --partial 'Quota exceeded for instances'
+	said full
 	run -0 novajob cleanup
 	refute_output
 	run -0 cloud servers "$BATS_TEST_TMPDIR/tight"
@@ -192,15 +221,14 @@ said_or_ended() {
 	response "$JOB_ID" >"$JOB_RESPONSE_FILE"
 	run -0 novajob cleanup
 	refute_output
-	gone() { [[ -z $(cloud servers "$BATS_TEST_TMPDIR/tight") ]]; }
-	wait_for 60 gone
+	wait_for 60 nobody_in_tight
+	fault_row 'the quota of instances is used up, and stays so' prepare 2 "$BATS_TEST_TMPDIR/full"
 }
 
+# bats test_tags=fault
 @test "a project that is full is waited for" {
 	needs_own_cloud
-	# shellcheck disable=SC1091
-	. "$CLOUD/openrc-tight"
-	set_to security-group default
+	tight_project
 	set_to busy-timeout 120
 	prepared
 	cp "$JOB_RESPONSE_FILE" "$BATS_TEST_TMPDIR/first.json"
@@ -212,8 +240,11 @@ said_or_ended() {
 	grep 'ready in' "$BATS_TEST_TMPDIR/second.log"
 	run -0 novajob cleanup
 	refute_output
+	wait_for 60 nobody_in_tight
+	fault_row 'the quota of instances is used up, and a server ends meanwhile' prepare 0 "$BATS_TEST_TMPDIR/second.log"
 }
 
+# bats test_tags=fault
 @test "a wrong password" {
 	own_cloud || [[ -n $(. "$CLOUD/openrc" && echo "${OS_PASSWORD:-}") ]] || skip "the given cloud is not opened by a password"
 	export OS_PASSWORD=wrong
@@ -221,24 +252,27 @@ said_or_ended() {
 	run -2 novajob prepare
 	assert_output --partial '(HTTP 401)'
 	assert_output --partial 'hint: '
+	said denied
 	run -2 novajob cleanup
+	fault_row 'the password is wrong' prepare 2 "$BATS_TEST_TMPDIR/denied"
 }
 
+# bats test_tags=fault
 @test "names the cloud does not know: the operator's fault, or the job's author's" {
 	local setting
 	for setting in image flavor network security-group key-pair; do
 		settings_file >"$SETTINGS"
 		set_to "$setting" nosuch
-		refused 2 "error: $setting \\(from .*novajob\\.conf"
+		refused "the $setting of the settings file does not exist" 2 "error: $setting \\(from .*novajob\\.conf"
 		JOB_ID=$((JOB_ID + 1))
 	done
 	settings_file >"$SETTINGS"
 	export CUSTOM_ENV_NOVAJOB_IMAGE=nosuch
-	refused 1 'image \(from job variable.*nosuch'
+	refused 'the image that a job asks for does not exist' 1 'image \(from job variable.*nosuch'
 	unset CUSTOM_ENV_NOVAJOB_IMAGE
 	JOB_ID=$((JOB_ID + 1))
 	export CUSTOM_ENV_NOVAJOB_FLAVOR=nosuch
-	refused 1 'flavor \(from job variable.*nosuch'
+	refused 'the flavor that a job asks for does not exist' 1 'flavor \(from job variable.*nosuch'
 }
 
 # --- whose is what
@@ -281,23 +315,26 @@ said_or_ended() {
 
 # --- stop
 
+# bats test_tags=fault
 @test "TERM as the create call begins" {
 	stopped 'creating server'
 	run -0 novajob cleanup
-	nothing_left
+	fault_row 'TERM as the create call begins' prepare 2 "$BATS_TEST_TMPDIR/stopped.log"
 }
 
+# bats test_tags=fault
 @test "TERM while the server is built" {
 	needs_own_cloud
 	knob '"spawn_delay": 6'
 	stopped 'waiting for ACTIVE'
 	run -0 novajob cleanup
-	nothing_left
+	fault_row 'TERM while the server is built' prepare 2 "$BATS_TEST_TMPDIR/stopped.log"
 }
 
+# bats test_tags=fault
 @test "a job cancelled while its server is made" {
 	run -101 job --script-line true --cancel-at 'prepare@creating server'
-	nothing_left
+	fault_row 'a job is cancelled while its server is made' prepare 2 "$LOG"
 }
 
 # --- each kind of fault by each client
@@ -313,47 +350,54 @@ faults_by() {
 		stage_env "$JOB_ID"
 		run -2 novajob prepare
 		assert_output --partial '(HTTP 401)'
+		said denied
 	)
+	fault_row "the password is wrong, client $1" prepare 2 "$BATS_TEST_TMPDIR/denied"
 	# missing
 	set_to flavor nosuch
-	refused 2 'error: flavor \(from .*nosuch'
+	refused "the flavor does not exist, client $1" 2 'error: flavor \(from .*nosuch'
 	set_to flavor m1.tiny
 	# no room
 	JOB_ID=$((JOB_ID + 1))
 	set_to flavor m1.absurd
-	refused 2 'is in ERROR: .*No valid host was found'
+	refused "no host has room for the flavor, client $1" 2 'is in ERROR: .*No valid host was found'
 	set_to flavor m1.tiny
 	# cloud
 	JOB_ID=$((JOB_ID + 1))
 	knob '"spawn_abort": "no space on the shelf"'
-	refused 2 'is in ERROR: .*no space on the shelf'
+	refused "the server ends in ERROR while it is built, client $1" 2 'is in ERROR: .*no space on the shelf'
 	cloud knobs '[]'
 	# transient: it keeps trying
 	JOB_ID=$((JOB_ID + 1))
 	OS_AUTH_URL=http://127.0.0.1:1/v3 stopped 'trying again'
 	assert_file_contains "$BATS_TEST_TMPDIR/stopped.log" 'Failed to discover available identity versions\|Unable to establish'
+	fault_row "nobody listens at the cloud's address until the job is cancelled, client $1" prepare 2 "$BATS_TEST_TMPDIR/stopped.log"
 	# busy
 	JOB_ID=$((JOB_ID + 1))
-	# shellcheck disable=SC1091
-	. "$CLOUD/openrc-tight"
-	set_to security-group default
+	tight_project
 	prepared
 	response $((JOB_ID + 1)) >"$JOB_RESPONSE_FILE"
 	run -2 novajob prepare
 	assert_output --partial 'Quota exceeded for instances'
+	said full
 	run -0 novajob cleanup
 	response "$JOB_ID" >"$JOB_RESPONSE_FILE"
 	run -0 novajob cleanup
+	wait_for 60 nobody_in_tight
+	fault_row "the quota of instances is used up, and stays so, client $1" prepare 2 "$BATS_TEST_TMPDIR/full"
 }
 
+# bats test_tags=fault
 @test "faults by client 6.0" {
 	faults_by 6.0
 }
 
+# bats test_tags=fault
 @test "faults by client 7.4" {
 	faults_by 7.4
 }
 
+# bats test_tags=fault
 @test "faults by client 10.5" {
 	faults_by 10.5
 }

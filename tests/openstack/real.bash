@@ -5,7 +5,7 @@
 # The cloud is the one of tests/openstack/up; or, with NOVAJOB_TEST_CLOUD=env, the one that OS_* of the environment opens,
 # with NOVAJOB_TEST_IMAGE, _FLAVOR, _NETWORK, _SECURITY_GROUP, _KEY_PAIR, _PRIVATE_KEY, _USERNAME and _SSH_PORT (22).
 
-export CLOUD_KIND=OpenStack
+export CLOUD_KIND=OpenStack FAULT_WAIT=60 # a deletion takes its time
 HERE=$TESTS/openstack
 TOOLS=${NOVAJOB_TOOLS:-$TESTS/../build/tools}
 
@@ -123,8 +123,4 @@ needs_client() {
 # nothing_left [ID]: no server of the job is in the cloud; one whose deletion is under way gets the time.
 nothing_left() {
 	wait_for 60 no_server_of "${1:-$JOB_ID}"
-}
-
-no_server_of() {
-	[[ $(servers_of "$1") == 0 ]]
 }
