@@ -329,17 +329,12 @@ bool
 os_client_call(struct os_client *c, const struct strv *words, enum os_expect expect, bool once, const char *what,
     struct limit limit, struct os_answer *a, struct fault *f)
 {
-	bool ok;
-
 	os_answer_free(a);
 	if (limit_over(limit)) /* not sent, and a session that is well lives on */
 		return limit_fault(f, FAULT_TRANSIENT, "cannot %s: no time is left", what);
 	if (!slots_take(&c->slots, c->slot_limit, f))
 		return fault_wrap(f, "cannot %s", what);
-	ok = call(c, words, expect, once, what, limit_min(limit, once ? c->call_ms * 2 : c->call_ms), a, f);
-	if (c->session.pid == 0)
-		slots_give(&c->slots);
-	return ok;
+	return call(c, words, expect, once, what, limit_min(limit, once ? c->call_ms * 2 : c->call_ms), a, f);
 }
 
 bool
