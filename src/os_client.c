@@ -45,10 +45,16 @@ os_client_init(struct os_client *c, const struct settings *st, bool urgent, stru
 	strv_add(&c->env, "PYTHONUNBUFFERED=1");
 }
 
+static void
+end_session(struct os_client *c)
+{
+	(void)proc_end(&c->session, 500); /* whatever its status: it means nothing (openstack-cli.md §2) */
+}
+
 void
 os_client_rest(struct os_client *c)
 {
-	(void)proc_end(&c->session, 500); /* whatever its status: it means nothing (openstack-cli.md §2) */
+	end_session(c);
 	slots_give(&c->slots);
 }
 
@@ -243,7 +249,7 @@ call_session(struct os_client *c, const struct buf *line, enum os_expect expect,
 		return expect == OS_VERSION || judge(expect, false, &out, &err, what, a, f);
 	}
 	c->killed_by = end == SESSION_DIED ? signal_of(&c->session) : 0;
-	os_client_rest(c);
+	end_session(c); /* the slot is kept for the other form */
 	stopped_or_late = end == SESSION_LATE && limit_over(limit);
 	a->unknown = true;
 	if (err.len > 0 && !stopped_or_late)
