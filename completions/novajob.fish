@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # fish completion for novajob(1). tests/words.bats compares it with `novajob __words`.
 
-set -l commands config prepare run cleanup settings list sweep doctor help
+set -l commands config prepare run cleanup settings plan list sweep doctor help
 
 complete -c novajob -f
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a config -d 'stage: check the settings'
@@ -9,13 +9,14 @@ complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a prepare -d
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a run -d 'stage: run a script in the server'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a cleanup -d 'stage: delete what the job owns'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a settings -d 'show every setting'
+complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a plan -d 'show what would be done for a job'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a list -d 'show the jobs and servers of this owner'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a sweep -d 'delete servers that no stage could'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a doctor -d 'check everything a job will need'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a help -d 'show the usage'
 complete -c novajob -n "__fish_seen_subcommand_from help; and test (count (commandline -opc)) -eq 2" -a "$commands"
 complete -c novajob -n "__fish_seen_subcommand_from run" -F
-complete -c novajob -n "__fish_seen_subcommand_from settings" -l json -d 'print a JSON object'
+complete -c novajob -n "__fish_seen_subcommand_from settings plan" -l json -d 'print a JSON object'
 complete -c novajob -n "__fish_seen_subcommand_from list sweep doctor" -l json -d 'print one JSON object per line'
 complete -c novajob -n "__fish_seen_subcommand_from sweep" -s n -l dry-run -d 'do nothing, say what would be done'
 
@@ -52,4 +53,26 @@ complete -c novajob -l alive-timeout -x -d 'when a silent connection is dead'
 complete -c novajob -l busy-timeout -x -d 'how long prepare waits for quota or room'
 complete -c novajob -l client-slots -x -d 'openstack processes at once on this host'
 complete -c novajob -l sweep-grace -x -d 'when servers of other hosts are swept'
+complete -c novajob -l availability-zone -x -d "availability zone of the server"
+complete -c novajob -l address -x -a 'auto 4 6' -d "which address to log in at"
+complete -c novajob -l properties -x -d "further properties of the server"
+complete -c novajob -l description -x -d "description of the server"
+complete -c novajob -l keys -x -a 'auto per-job shared' -d "keys of each job alone, or a key pair"
+complete -c novajob -l key-delivery -x -a 'cloud-config script' -d "how the image takes a job's keys"
+complete -c novajob -l user-data -r -F -d "file told to the server at its first boot"
+complete -c novajob -l config-drive -x -a 'yes no' -d "hand user-data over on a config drive"
+complete -c novajob -l ssh-proxy-jump -x -d "bastion on the way to the servers"
+complete -c novajob -l ssh-proxy-key -r -F -d "private key for the bastion"
+complete -c novajob -l ssh-proxy-known-hosts -r -F -d "known_hosts file with the bastion's key"
+complete -c novajob -l ssh-keygen -r -F -d "the ssh-keygen program"
+complete -c novajob -l job-image -x -a 'map ignore refuse' -d "what becomes of image: in .gitlab-ci.yml"
+complete -c novajob -l image-map -x -d "which image: is which image"
+complete -c novajob -l max-ssh-timeout -x -d "longest ssh-timeout a job may set"
+complete -c novajob -l allow-flavor -x -d "patterns of what a job may set flavor to"
+complete -c novajob -l allow-image -x -d "patterns of what a job may set image to"
+complete -c novajob -l allow-network -x -d "patterns of what a job may set network to"
+complete -c novajob -l allow-security-group -x -d "patterns of what a job may set security-group to"
+complete -c novajob -l allow-availability-zone -x -d "patterns of what a job may set availability-zone to"
+complete -c novajob -l allow-key-pair -x -d "patterns of what a job may set key-pair to"
+complete -c novajob -l allow-username -x -d "patterns of what a job may set username to"
 complete -c novajob -l compat -x -a 'none python' -d 'interface of another executor'

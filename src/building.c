@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "addresses.h"
 #include "clock.h"
 #include "log.h"
 #include "text.h"
@@ -79,6 +80,7 @@ building_blame(const struct settings *st, struct fault *f)
 	} names[] = {
 		{ "No Image found", SETTING_image },
 		{ "image is named", SETTING_image },
+		{ "image has the properties", SETTING_image },
 		{ "one Image", SETTING_image },
 		{ "No Flavor found", SETTING_flavor },
 		{ "No flavor with", SETTING_flavor },
@@ -88,6 +90,7 @@ building_blame(const struct settings *st, struct fault *f)
 		{ "No SecurityGroup found", SETTING_security_group },
 		{ "one SecurityGroup", SETTING_security_group },
 		{ "key_name", SETTING_key_pair },
+		{ "availability zone", SETTING_availability_zone },
 	};
 
 	if (f->class != FAULT_MISSING)
@@ -136,23 +139,46 @@ adopt(struct building *b, struct fault *f)
 	return NOTHING_THERE;
 }
 
-static bool
-create(struct building *b, struct fault *f)
+void
+building_wish(const struct building *b, struct building_wish *w)
 {
 	const struct settings *st = b->st;
-	char host[256] = "";
-	const struct os_wish wish = {
-		.name = b->job->server_name, .image = b->image_id, .flavor = st->flavor, .network = st->network,
-		.security_group = st->security_group, .key_pair = st->key_pair, .owner = st->owner, .job = b->job->key,
-		.project = b->job->project, .try = b->try, .host = host, .expires = b->record.expires,
+
+	*w = (struct building_wish){
+		.networks = STRV_INIT, .security_groups = STRV_INIT, .properties = STRV_INIT,
+		.wish = { .name = b->job->server_name, .image = b->image_id, .flavor = choices_flavor(&b->choices),
+		    .zone = choices_zone(&b->choices), .networks = &w->networks, .security_groups = &w->security_groups,
+		    .properties = &w->properties, .description = st->description,
+		    .key_pair = settings_keys_per_job(st) ? NULL : st->key_pair, .user_data = b->user_data,
+		    .config_drive = st->config_drive && b->user_data != NULL, .owner = st->owner, .job = b->job->key,
+		    .project = w->project, .try = b->try, .host = w->host, .expires = b->record.expires },
 	};
+	choices_networks(&b->choices, &w->networks);
+	strv_split(&w->security_groups, st->security_group == NULL ? "" : st->security_group);
+	strv_split(&w->properties, st->properties == NULL ? "" : st->properties);
+	(void)strlcpy(w->project, b->job->project, sizeof(w->project)); /* cut: a property has at most 255 characters */
+	(void)gethostname(w->host, sizeof(w->host) - 1); /* for information only */
+	if (!text_only(w->host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"))
+		w->host[0] = '\0';
+}
+
+void
+building_wish_free(struct building_wish *w)
+{
+	strv_free(&w->networks);
+	strv_free(&w->security_groups);
+	strv_free(&w->properties);
+}
+
+/* As the wish says: until there is a server, or it is known that none will come. */
+static bool
+create_as(struct building *b, const struct os_wish *wish, struct fault *f)
+{
+	const struct settings *st = b->st;
 	enum adopted adopted;
 	struct fault look;
 	bool unknown;
 
-	(void)gethostname(host, sizeof(host) - 1); /* for information only */
-	if (!text_only(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"))
-		host[0] = '\0';
 	for (int try = 1;; try++) {
 		/* An accepted create may finish after a stop; a new one is not begun then. */
 		struct limit limit = { .at_ms = b->limit.at_ms, .after_stop_ms = st->stop_timeout };
@@ -161,7 +187,7 @@ create(struct building *b, struct fault *f)
 			return limit_fault(f, FAULT_STOPPED, "stopped");
 		if (!building_update(b, write_intent, f))
 			return false;
-		if (os_server_create(&b->c, &wish, limit, &b->record.server_id, &unknown, f)) {
+		if (os_server_create(&b->c, wish, limit, &b->record.server_id, &unknown, f)) {
 			b->created = true;
 			return true;
 		}
@@ -179,6 +205,18 @@ create(struct building *b, struct fault *f)
 	}
 }
 
+static bool
+create(struct building *b, struct fault *f)
+{
+	struct building_wish w;
+	bool ok;
+
+	building_wish(b, &w);
+	ok = create_as(b, &w.wish, f);
+	building_wish_free(&w);
+	return ok;
+}
+
 /* What the cloud says of a server in ERROR. */
 static bool
 server_failed(struct building *b, const char *status, struct fault *f)
@@ -193,6 +231,19 @@ server_failed(struct building *b, const char *status, struct fault *f)
 	return fault_hint(f, "%s", f->class == FAULT_BUSY ?
 	    "the cloud has no room for this flavor now: try another one, or later" :
 	    "see 'openstack server event list', or ask the cloud's operators");
+}
+
+/* Of the server's addresses, those that the setting wants. */
+static bool
+choose_address(struct building *b, struct fault *f)
+{
+	size_t dropped = addresses_choose(&b->record.addresses, b->st->address);
+
+	if (b->record.addresses.len > 0)
+		return true;
+	(void)fault_set(f, FAULT_SETTING, "none of the %zu addresses of server %s is one of address = %s (%s)", dropped,
+	    b->record.server_id, b->st->address, settings_where(b->st, SETTING_address));
+	return fault_hint(f, "see the subnets of the network: 'openstack subnet list --network=%s'", choices_network(&b->choices));
 }
 
 /* One look. *done: ACTIVE with an address. */
@@ -220,8 +271,7 @@ look_at_build(struct building *b, struct limit limit, const char *regex, int *mi
 	strv_free(&b->record.addresses);
 	b->record.addresses = s->addresses;
 	s->addresses = (struct strv)STRV_INIT;
-	*done = true;
-	return true;
+	return choose_address(b, f) && (*done = true);
 }
 
 /* Milliseconds until the next look. While others queue for a client slot the process is given up for longer. */
@@ -265,13 +315,14 @@ wait_active(struct building *b, struct fault *f)
 static bool
 create_and_wait(struct building *b, struct fault *f)
 {
+	auto_free char *choice = choices_text(&b->choices);
 	char span[32];
 
 	if (!create(b, f) || !building_update(b, write_id, f))
 		return false;
 	b->record.create_ms = clock_ms() - b->started_ms;
-	log_say("server %s is created after %s, waiting for ACTIVE", b->record.server_id,
-	    clock_span(span, sizeof(span), b->record.create_ms));
+	log_say("server %s is created after %s (%s), waiting for ACTIVE", b->record.server_id,
+	    clock_span(span, sizeof(span), b->record.create_ms), choice);
 	if (!wait_active(b, f))
 		return false;
 	b->record.build_ms = clock_ms() - b->started_ms - b->record.create_ms;
@@ -323,6 +374,43 @@ awaited(char *out, size_t size, const char *text)
 	return out;
 }
 
+/*
+ * May another choice help? One without room, a quota of cores or memory, a zone that is not there or fails; not what
+ * counts servers or requests.
+ */
+static bool
+is_choosy(const struct building *b, const struct fault *f)
+{
+	if (f->class == FAULT_BUSY)
+		return strstr(f->text, "429") == NULL && strcasestr(f->text, "exceeded for instances") == NULL;
+	if (f->class == FAULT_CLOUD)
+		return b->record.server_id != NULL; /* in ERROR: the host, or all of its zone, is in trouble */
+	return strcasestr(f->text, "availability zone") != NULL;
+}
+
+/* May the same choice do later, or another one now? */
+static bool
+may_pass(const struct building *b, const struct fault *f)
+{
+	return f->class == FAULT_BUSY || is_choosy(b, f);
+}
+
+/* The next choice, if it may help and there is one. *full: why the round's first full choice was none. */
+static bool
+next_choice(struct building *b, const struct fault *why, struct fault *full)
+{
+	auto_free char *text = NULL;
+	char what[400];
+
+	if (why->class == FAULT_BUSY && full->class == FAULT_NONE)
+		*full = *why;
+	if (!is_choosy(b, why) || !choices_next(&b->choices))
+		return false;
+	text = choices_text(&b->choices);
+	log_say("%s; trying %s", why->class == FAULT_BUSY ? awaited(what, sizeof(what), why->text) : why->text, text);
+	return true;
+}
+
 /* The cloud is full: wait a little, with a line every 30 s. False: no time is left, or we were stopped. */
 static bool
 wait_for_room(struct building *b, const struct fault *full, int64_t began, int64_t *tell, struct limit limit)
@@ -348,11 +436,21 @@ building_run(struct building *b, struct fault *f)
 	int64_t job_left = b->started_ms + b->job->timeout_s * 1000 - began;
 	struct limit limit = limit_min(limit_min(b->limit, b->st->busy_timeout), job_left);
 	int64_t tell = began;
+	struct fault full = { .class = FAULT_NONE };
 	char span[32];
+	bool next;
 
 	while (!create_and_wait(b, f)) {
-		if (f->class != FAULT_BUSY || !discard(b, f))
+		next = next_choice(b, f, &full);
+		if (!next && (full.class == FAULT_NONE || !may_pass(b, f)))
 			return false;
+		if (!discard(b, f))
+			return false;
+		if (next)
+			continue;
+		*f = full;
+		full.class = FAULT_NONE;
+		b->choices.at = 0;
 		if (wait_for_room(b, f, began, &tell, limit))
 			continue;
 		if (sig_stopped())

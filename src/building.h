@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "choices.h"
 #include "fault.h"
 #include "job.h"
 #include "jobserver.h"
@@ -30,14 +31,27 @@ struct building {
 	char try[TRY_SIZE];
 	bool created;          /* a server of this try may exist */
 	struct strv discarded; /* ids of servers of this try that failed and are being deleted */
+	struct choices choices; /* where in the lists of flavors, networks, zones it is */
 	char *image_id;
+	char *user_data;       /* a file, or NULL */
 	int64_t started_ms;    /* when prepare began */
 };
 
+/* What the server of the current choice is asked for with. */
+struct building_wish {
+	struct os_wish wish;
+	struct strv networks, security_groups, properties;
+	char host[256], project[256];
+};
+
+/* Fill *w, whose strings are borrowed from b and from *w itself; free it with building_wish_free. */
+void building_wish(const struct building *b, struct building_wish *w);
+void building_wish_free(struct building_wish *w);
+
 /*
- * Create the server and wait until it is ACTIVE; record.server_id, addresses, create_ms and build_ms are filled. While
- * the cloud is full (quota, rate limit, no valid host) it waits and tries again, up to busy-timeout. On failure
- * `created` tells whether there may be something to undo.
+ * Create the server and wait until it is ACTIVE; record.server_id, addresses, create_ms and build_ms are filled. Where
+ * there is no room, or a zone fails, the next choice is tried; while all are full (quota, rate limit, no valid host) it
+ * waits and begins anew, up to busy-timeout. On failure `created` tells whether there may be something to undo.
  */
 bool building_run(struct building *b, struct fault *f) ATTR_MUST_USE;
 

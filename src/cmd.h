@@ -16,7 +16,7 @@
 enum {
 	CMD_STAGE = 1 << 0,    /* called by the runner: every failure is exit 2, or 1 when it is the author's */
 	CMD_SETTINGS = 1 << 1, /* settings are loaded before run */
-	CMD_JOB_VARS = 1 << 2, /* … the job's variables with them */
+	CMD_JOB_VARS = 1 << 2, /* … those of this job: sections that fit it, its variables; with CMD_JOB */
 	CMD_JOB = 1 << 3,      /* the job is read before run */
 	CMD_HIDDEN = 1 << 4,   /* not in --help */
 	CMD_FRESH = 1 << 5,    /* settings are resolved anew, whatever NOVAJOB_RESOLVED says: config */
@@ -46,7 +46,7 @@ struct cmd {
 	bool (*run)(struct context *c, struct fault *f);
 };
 
-extern const struct cmd cmd_config, cmd_prepare, cmd_run, cmd_cleanup, cmd_settings, cmd_list, cmd_sweep, cmd_doctor,
+extern const struct cmd cmd_config, cmd_prepare, cmd_run, cmd_cleanup, cmd_settings, cmd_plan, cmd_list, cmd_sweep, cmd_doctor,
     cmd_help, cmd_words;
 
 /* The command of a name, hidden ones too, or NULL. */

@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "cmd.h"
 #include "jobserver.h"
+#include "keys.h"
 #include "log.h"
 #include "openstack.h"
 #include "record.h"
@@ -121,6 +122,8 @@ cleanup(struct context *ctx, struct fault *f)
 	to.try = r.try;
 	if (has_record && !record_update(&after, &state, finish, &to, &record_fault))
 		log_debug("%s", record_fault.text);
+	if (state.job != NULL && !keys_destroy(&state, &record_fault))
+		log_say("warning: %s", record_fault.text);
 	return ok || failed(job, f);
 }
 

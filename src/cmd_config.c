@@ -12,6 +12,7 @@
 
 #include "cmd.h"
 #include "json.h"
+#include "keys.h"
 #include "log.h"
 #include "sig.h"
 #include "version.h"
@@ -41,7 +42,7 @@ run(struct context *c, struct fault *f)
 
 	if (!c->job.known)
 		return fault_set(f, FAULT_LOCAL, "JOB_RESPONSE_FILE is empty: the runner names no job");
-	if (!settings_complete(&c->settings, f))
+	if (!settings_complete(&c->settings, f) || !keys_check_user_data(&c->settings, f))
 		return false;
 	if (sig_stopped())
 		return limit_fault(f, FAULT_STOPPED, "stopped");

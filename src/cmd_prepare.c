@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "cmd.h"
 #include "jobserver.h"
+#include "keys.h"
 #include "log.h"
 #include "openstack.h"
 #include "record.h"
@@ -25,12 +26,10 @@
 #define UNDO_MS          30000   /* for deleting what a failed prepare has made */
 #define CONSOLE_LINES    20
 #define KEY_MAX          ((size_t)32 * 1024) /* bytes: RSA of 16384 bits has 13 KiB */
-#define AFTER_JOB_S      INT64_C(1500) /* a server outlives its job by: 5 min abandoned run, 5 min cleanup, 15 min */
 
 struct prepare {
 	struct building b;
 	bool leftovers;    /* an earlier try may have left servers */
-	char *known_hosts;
 };
 
 /* Seconds since prepare began, for the lines of the log. */
@@ -99,15 +98,13 @@ static bool
 begin(struct record *r, void *arg, struct fault *f)
 {
 	struct prepare *p = arg;
-	int64_t expires = clock_unix() + p->b.job->timeout_s + AFTER_JOB_S;
-	int64_t longest = clock_unix() + p->b.st->max_life / 1000;
 
 	p->leftovers = f->class != FAULT_NONE || (r->phase != PHASE_NONE && r->phase != PHASE_DELETED); /* or unusable */
 	record_free(r);
 	r->phase = PHASE_CREATING;
 	(void)strlcpy(r->try, p->b.try, sizeof(r->try)); /* same size */
 	r->server_name = xstrdup(p->b.job->server_name);
-	r->expires = expires < longest ? expires : longest;
+	r->expires = job_expires(p->b.job, p->b.st->max_life);
 	r->resolved = settings_json(p->b.st);
 	return true;
 }
@@ -181,7 +178,7 @@ find_image(struct prepare *p, struct fault *f)
 	if (!os_image_find(&p->b.c, p->b.st->image, cloud_limit(p), &p->b.image_id, &others, f))
 		return building_blame(p->b.st, f);
 	if (others > 0)
-		log_say("image '%s': %zu of that name; taking %s, the one updated last", p->b.st->image, others + 1,
+		log_say("image '%s': %zu fit; taking %s, the one updated last", p->b.st->image, others + 1,
 		    p->b.image_id);
 	return true;
 }
@@ -189,10 +186,11 @@ find_image(struct prepare *p, struct fault *f)
 static bool
 login(struct prepare *p, struct fault *f)
 {
-	struct ssh_target t = { .settings = p->b.st, .known_hosts = p->known_hosts, .alias = p->b.job->key, .first = true };
+	auto_free char *identity = keys_identity(p->b.st, &p->b.state);
+	auto_free char *known_hosts = keys_known_hosts(&p->b.state);
+	struct ssh_target t = { .settings = p->b.st, .identity = identity, .known_hosts = known_hosts,
+		.alias = p->b.job->key, .pinned = settings_keys_per_job(p->b.st), .first = true };
 
-	if (unlink(p->known_hosts) != 0 && errno != ENOENT) /* an earlier try's server had another key */
-		return fault_errno(f, FAULT_LOCAL, "cannot remove '%s'", p->known_hosts);
 	return ssh_login(&t, &p->b.record.addresses, p->b.limit, &p->b.record.address, f);
 }
 
@@ -200,13 +198,15 @@ login(struct prepare *p, struct fault *f)
 static bool
 steps(struct prepare *p, struct fault *f)
 {
+	auto_free char *choice = NULL;
 	char span[32];
 	int64_t at;
 
-	if (!delete_leftovers(p, f) || !find_image(p, f))
+	if (!keys_make(p->b.st, &p->b.state, p->b.job->key, p->b.limit, &p->b.user_data, f) || !delete_leftovers(p, f) ||
+	    !find_image(p, f))
 		return false;
-	log_say("creating server '%s': flavor %s, image %s%s%s", p->b.job->server_name, p->b.st->flavor, p->b.st->image,
-	    p->b.st->network == NULL ? "" : ", network ", p->b.st->network == NULL ? "" : p->b.st->network);
+	choice = choices_text(&p->b.choices);
+	log_say("creating server '%s': %s, image %s", p->b.job->server_name, choice, p->b.st->image);
 	if (!building_run(&p->b, f))
 		return false;
 	at = clock_ms();
@@ -263,11 +263,14 @@ static void
 fail(struct prepare *p, struct fault *f)
 {
 	bool stopped = sig_stopped() || f->class == FAULT_STOPPED;
+	struct fault keys;
 
 	log_fault(f);
 	if (p->b.record.server_id != NULL && !stopped)
 		show_console(p);
 	undo(p);
+	if (!keys_destroy(&p->b.state, &keys))
+		log_debug("%s", keys.text); /* cleanup tries again */
 }
 
 static bool
@@ -277,16 +280,18 @@ begin_prepare(struct prepare *p, struct context *ctx, struct fault *f)
 
 	if (!p->b.job->known)
 		return fault_set(f, FAULT_LOCAL, "JOB_RESPONSE_FILE is empty: no server without knowing whose");
-	if (!settings_complete(&ctx->settings, f) || !check_key(p->b.st->private_key, f))
+	if (!settings_complete(&ctx->settings, f) || !keys_check_user_data(p->b.st, f))
+		return false;
+	if (!settings_keys_per_job(p->b.st) && !check_key(p->b.st->private_key, f))
 		return false;
 	if (!state_open(&p->b.state, p->b.st->state_dir, p->b.job->key, true, f))
 		return false;
 	record_new_try(p->b.try);
+	choices_init(&p->b.choices, p->b.st);
 	p->b.mine.try = p->b.try;
 	if (!record_update(&r, &p->b.state, begin, p, f))
 		return fault_wrap(f, "nothing is created");
 	p->b.record.expires = r.expires;
-	p->known_hosts = xasprintf("%s/known_hosts", p->b.state.job);
 	return true;
 }
 
@@ -315,7 +320,8 @@ prepare(struct context *ctx, struct fault *f)
 	record_free(&p.b.record);
 	strv_free(&p.b.discarded);
 	free(p.b.image_id);
-	free(p.known_hosts);
+	free(p.b.user_data);
+	choices_free(&p.b.choices);
 	return ok;
 }
 

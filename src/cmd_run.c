@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "cmd.h"
+#include "keys.h"
 #include "log.h"
 #include "openstack.h"
 #include "record.h"
@@ -253,7 +254,7 @@ run(struct context *ctx, struct fault *f)
 	auto_state struct state state = STATE_INIT;
 	auto_record struct record r = RECORD_INIT;
 	auto_settings struct settings st = SETTINGS_INIT;
-	auto_free char *known_hosts = NULL;
+	auto_free char *known_hosts = NULL, *identity = NULL;
 	struct ssh_target t = { .settings = &st, .alias = ctx->job.key };
 	struct remote_result result;
 	auto_fd int fd = -1;
@@ -268,8 +269,9 @@ run(struct context *ctx, struct fault *f)
 	if (!state_open(&state, ctx->settings.state_dir, ctx->job.key, false, f) || !record_read(&r, &state, f) ||
 	    !check_record(&r, stage, f) || !settings_from_json(&st, r.resolved, f))
 		return false;
-	known_hosts = xasprintf("%s/known_hosts", state.job);
-	t.known_hosts = known_hosts;
+	t.known_hosts = known_hosts = keys_known_hosts(&state);
+	t.identity = identity = keys_identity(&st, &state);
+	t.pinned = settings_keys_per_job(&st);
 	t.address = r.address;
 	if (!run_script(&t, fd, size, &result, f))
 		return false;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "buf.h"
+#include "clock.h"
 #include "text.h"
 
 #define DIGITS "0123456789"
@@ -23,6 +24,7 @@
 
 #define MAX_FILE_BYTES (INT64_C(64) * 1024 * 1024)
 #define MAX_INSTANCE 64
+#define AFTER_JOB_S INT64_C(1500) /* a server outlives its job by: 5 min abandoned run, 5 min cleanup, 15 min */
 #define DEFAULT_TIMEOUT_S 3600
 #define READ_BYTES 65536
 
@@ -230,6 +232,8 @@ from_json(struct job *j, json_t *root, struct fault *f)
 		return false;
 	if (!get_string(root, "job_info.project_full_path", &text, f))
 		return false;
+	if (strlen(text) >= sizeof(j->project))
+		return fault_set(f, FAULT_LOCAL, "'job_info.project_full_path' has over %zu bytes", sizeof(j->project) - 1);
 	copy_path(j->project, sizeof(j->project), text);
 	if (!get_string(root, "git_info.ref", &text, f))
 		return false;
@@ -294,6 +298,14 @@ from_variables(struct job *j, struct fault *f)
 		return fault_set(f, FAULT_LOCAL,
 		    "neither JOB_RESPONSE_FILE nor CUSTOM_ENV_CI_SERVER_HOST is set: which GitLab is it?");
 	return make_key(j, "", host, f);
+}
+
+int64_t
+job_expires(const struct job *j, int64_t max_life_ms)
+{
+	int64_t job_s = j->timeout_s + AFTER_JOB_S;
+
+	return clock_unix() + (job_s < max_life_ms / 1000 ? job_s : max_life_ms / 1000);
 }
 
 bool

@@ -20,7 +20,8 @@ struct job {
 	int64_t id;              /* GitLab's job id, > 0 */
 	int64_t project_id;      /* > 0 */
 	char key[JOB_KEY_MAX];   /* "<instance>-<id>": the record's name and the server's property; [A-Za-z0-9.-] */
-	char project[256];       /* path of the project, made of [A-Za-z0-9._/-] ('?' otherwise), cut to fit, or "" */
+	char project[8192];      /* path of the project, made of [A-Za-z0-9._/-] ('?' otherwise), or ""; never cut, since
+	                            rules go by it: GitLab's longest has 20 names of 255 characters */
 	char ref[256];           /* branch or tag, same alphabet, or "" */
 	bool is_protected;       /* a protected ref; false when not told */
 	int64_t timeout_s;       /* the job's time-out, seconds, at most JOB_TIMEOUT_MAX_S; 3600 when not told */
@@ -30,6 +31,9 @@ struct job {
 };
 
 #define JOB_TIMEOUT_MAX_S (INT64_C(366) * 86400)
+
+/* When the job's server expires, UNIX time: after the job's time-out and what may follow it, at most max_life_ms from now. */
+int64_t job_expires(const struct job *j, int64_t max_life_ms);
 
 /*
  * Read the job. trust_variables as the setting. FAULT_LOCAL when the file cannot be read or is no such JSON (no

@@ -28,6 +28,7 @@ const struct cmd *const cmds[] = {
 	&cmd_run,
 	&cmd_cleanup,
 	&cmd_settings,
+	&cmd_plan,
 	&cmd_list,
 	&cmd_sweep,
 	&cmd_doctor,
@@ -191,11 +192,10 @@ run_command(const struct line *l, struct fault *f)
 		.argv = l->argv,
 		.opts = l->opts,
 	};
-	const struct settings_from from = {
+	struct settings_from from = {
 		.flags = c.flags,
 		.file = c.settings_file,
-		.job_vars = (flags & CMD_JOB_VARS) != 0,
-		.fresh = (flags & CMD_FRESH) != 0,
+		.resolved = (flags & (CMD_JOB_VARS | CMD_FRESH)) == CMD_JOB_VARS,
 		.compat = c.compat,
 	};
 	bool is_fine = (flags & CMD_SETTINGS) == 0 || settings_load(&c.settings, &from, f);
@@ -204,6 +204,11 @@ run_command(const struct line *l, struct fault *f)
 		is_fine = job_read(&c.job, c.settings.trust_variables, f);
 		if (is_fine && c.job.known)
 			setproctitle("%s: job %" PRId64, l->cmd->name, c.job.id);
+	}
+	if (is_fine && (flags & CMD_JOB_VARS) != 0 && !settings_resolved(&c.settings)) { /* now that the job is known */
+		from.job = &c.job;
+		settings_free(&c.settings);
+		is_fine = settings_load(&c.settings, &from, f);
 	}
 	is_fine = is_fine && l->cmd->run(&c, f);
 	settings_free(&c.settings);

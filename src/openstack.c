@@ -2,7 +2,6 @@
 /* openstack.c - typed calls to the cloud; see openstack.h. */
 #include "openstack.h"
 
-#include <arpa/inet.h>
 #include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "addresses.h"
 #include "clock.h"
 #include "json.h"
 #include "log.h"
@@ -19,8 +19,8 @@
 #define HEX_DASH "0123456789abcdefABCDEF-"
 
 /* An id as the API makes them; anything else in its place would reach an argv. */
-static bool
-is_uuid(const char *s)
+bool
+os_is_id(const char *s)
 {
 	return strlen(s) == 36 && text_only(s, HEX_DASH) && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-';
 }
@@ -43,17 +43,17 @@ os_read(struct os_client *c, const struct strv *words, enum os_expect expect, co
 	}
 }
 
-static void
-wish_words(const struct os_wish *w, struct strv *words)
+void
+os_create_words(const struct os_wish *w, struct strv *words)
 {
 	const struct {
 		const char *option, *value;
 	} options[] = {
 		{ "--image", w->image },
 		{ "--flavor", w->flavor },
-		{ "--network", w->network },
-		{ "--security-group", w->security_group },
+		{ "--availability-zone", w->zone },
 		{ "--key-name", w->key_pair },
+		{ "--user-data", w->user_data },
 		{ "--property=novajob:owner", w->owner },
 		{ "--property=novajob:job", w->job },
 		{ "--property=novajob:project", w->project },
@@ -61,6 +61,17 @@ wish_words(const struct os_wish *w, struct strv *words)
 		{ "--property=novajob:host", w->host },
 	};
 
+	const struct {
+		const char *option;
+		const struct strv *values;
+	} lists[] = {
+		{ "--network", w->networks },
+		{ "--security-group", w->security_groups },
+		{ "--property", w->properties },
+	};
+
+	if (w->description != NULL) /* older clients ask for 2.1, which has none (openstack-cli.md §6) */
+		strv_add(words, "--os-compute-api-version=2.19");
 	strv_add(words, "server");
 	strv_add(words, "create");
 	strv_add(words, "-f");
@@ -68,6 +79,13 @@ wish_words(const struct os_wish *w, struct strv *words)
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
 		if (options[i].value != NULL && options[i].value[0] != '\0')
 			strv_addf(words, "%s=%s", options[i].option, options[i].value);
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		for (size_t n = 0; lists[i].values != NULL && n < lists[i].values->len; n++)
+			strv_addf(words, "%s=%s", lists[i].option, lists[i].values->v[n]);
+	if (w->description != NULL)
+		strv_addf(words, "--description=%s", w->description);
+	if (w->config_drive)
+		strv_add(words, "--config-drive=true");
 	strv_addf(words, "--property=novajob:expires=%" PRId64, w->expires);
 	strv_addf(words, "--property=novajob:life=%" PRId64, w->expires - clock_unix());
 	strv_add(words, w->name);
@@ -82,17 +100,33 @@ os_server_create(struct os_client *c, const struct os_wish *w, struct limit limi
 	auto_free char *what = xasprintf("create server '%s'", w->name);
 	bool ok;
 
-	wish_words(w, &words);
+	os_create_words(w, &words);
 	ok = os_client_call(c, &words, OS_JSON, true, what, limit, &a, f);
 	*unknown = a.unknown;
 	if (!ok)
 		return false;
-	if (!is_uuid(json_str(a.json, "id"))) {
+	if (!os_is_id(json_str(a.json, "id"))) {
 		*unknown = true;
 		return fault_set(f, FAULT_TRANSIENT, "cannot %s: the answer has no id", what);
 	}
 	*id = xstrdup(json_str(a.json, "id"));
 	return true;
+}
+
+void
+os_image_words(const char *image, struct strv *words)
+{
+	auto_strv struct strv properties = STRV_INIT;
+
+	strv_add_all(words, (const char *const[]){ "image", "list", "-f", "json", "-c", "ID", "-c", "Name", "--status", "active",
+	    "--sort", "updated_at:desc", NULL });
+	if (strchr(image, '=') == NULL) {
+		strv_addf(words, "--name=%s", image);
+		return;
+	}
+	strv_split(&properties, image);
+	for (size_t i = 0; i < properties.len; i++)
+		strv_addf(words, "--property=%s", properties.v[i]);
 }
 
 bool
@@ -104,32 +138,22 @@ os_image_find(struct os_client *c, const char *image, struct limit limit, char *
 	const char *newest;
 
 	*others = 0;
-	if (is_uuid(image)) {
+	if (os_is_id(image)) {
 		*id = xstrdup(image);
 		return true;
 	}
-	strv_add_all(&words, (const char *const[]){ "image", "list", "-f", "json", "-c", "ID", "-c", "Name", "--status",
-	    "active", "--sort", "updated_at:desc", NULL });
-	strv_addf(&words, "--name=%s", image);
+	os_image_words(image, &words);
 	if (!os_read(c, &words, OS_JSON, what, limit, &a, f))
 		return false;
 	newest = json_str(json_array_get(a.json, 0), "ID");
-	if (!is_uuid(newest)) {
-		(void)fault_set(f, FAULT_MISSING, "no active image is named '%s'", image);
+	if (!os_is_id(newest)) {
+		(void)fault_set(f, FAULT_MISSING, strchr(image, '=') == NULL ? "no active image is named '%s'" :
+		    "no active image has the properties '%s'", image);
 		return fault_hint(f, "see 'openstack image list' for what this project can use");
 	}
 	*others = json_array_size(a.json) - 1;
 	*id = xstrdup(newest);
 	return true;
-}
-
-/* Only a number ever reaches ssh: no name to look up, no option. */
-static bool
-is_address(const char *s)
-{
-	unsigned char bytes[16];
-
-	return inet_pton(AF_INET, s, bytes) == 1 || inet_pton(AF_INET6, s, bytes) == 1;
 }
 
 /* All addresses of {"net": ["a", "b"], …}; those of one family at a time. */
@@ -146,7 +170,7 @@ take_addresses(const json_t *networks, bool six, struct strv *out)
 		json_array_foreach(list, i, a) {
 			const char *s = json_string_value(a);
 
-			if (s != NULL && is_address(s) && (strchr(s, ':') != NULL) == six && !strv_has(out, s))
+			if (s != NULL && addresses_is_one(s) && (strchr(s, ':') != NULL) == six && !strv_has(out, s))
 				strv_add(out, s);
 		}
 	}
@@ -186,6 +210,20 @@ take_server(const json_t *o, bool from_list, struct os_server *s)
 	take_addresses(networks, true, &s->addresses);
 }
 
+void
+os_list_words(const char *name_regex, struct strv *words)
+{
+	strv_add_all(words, (const char *const[]){ "server", "list", "-n", "--long", "-f", "json", "-c", "ID", "-c", "Name", "-c",
+	    "Status", "-c", "Task State", "-c", "Networks", "-c", "Properties", "-c", "Created At", NULL });
+	strv_addf(words, "--name=%s", name_regex);
+}
+
+void
+os_delete_words(const char *id, struct strv *words)
+{
+	strv_add_all(words, (const char *const[]){ "server", "delete", id, NULL });
+}
+
 static bool
 list_servers(struct os_client *c, const char *name_regex, bool all_pages, struct limit limit, struct os_servers *list,
     struct fault *f)
@@ -197,18 +235,16 @@ list_servers(struct os_client *c, const char *name_regex, bool all_pages, struct
 	const json_t *o;
 
 	os_servers_free(list);
-	strv_add_all(&words, (const char *const[]){ "server", "list", "-n", "--long", "-f", "json", "-c", "ID", "-c",
-	    "Name", "-c", "Status", "-c", "Task State", "-c", "Networks", "-c", "Properties", "-c", "Created At", NULL });
+	os_list_words(name_regex, &words);
 	if (all_pages)
 		strv_add(&words, "--limit=-1");
-	strv_addf(&words, "--name=%s", name_regex);
 	if (!os_read(c, &words, OS_JSON, what, limit, &a, f))
 		return false;
 	if (!json_is_array(a.json))
 		return fault_set(f, FAULT_TRANSIENT, "cannot %s: the answer is no list", what);
 	list->v = xcalloc(json_array_size(a.json) + 1, sizeof(*list->v));
 	json_array_foreach(a.json, i, o)
-		if (is_uuid(json_str(o, "ID")))
+		if (os_is_id(json_str(o, "ID")))
 			take_server(o, true, &list->v[list->len++]);
 	return true;
 }
@@ -330,7 +366,7 @@ os_server_delete(struct os_client *c, const char *id, struct limit limit, struct
 	auto_answer struct os_answer a = OS_ANSWER_INIT;
 	auto_free char *what = xasprintf("delete server %s", id);
 
-	strv_add_all(&words, (const char *const[]){ "server", "delete", id, NULL });
+	os_delete_words(id, &words);
 	return os_client_call(c, &words, OS_NOTHING, false, what, limit, &a, f);
 }
 

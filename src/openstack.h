@@ -42,14 +42,27 @@ struct os_servers {
 
 /* What to create; all borrowed, NULL = leave out (but for name, image, flavor). */
 struct os_wish {
-	const char *name, *image, *flavor, *network, *security_group, *key_pair;
+	const char *name, *image, *flavor, *key_pair, *zone, *description;
+	const struct strv *networks, *security_groups;
+	const struct strv *properties; /* further ones, "name=value" */
+	const char *user_data; /* a file */
+	bool config_drive;     /* … handed over on one */
 	const char *owner, *job, *project, *try, *host; /* become properties novajob:… */
 	int64_t expires; /* by this host's clock; the cloud is told how long that is, too: clocks differ */
 };
 
+/* Is it an id as the API makes them (a UUID)? */
+bool os_is_id(const char *s);
+
+/* The words of a call, appended to words: what the calls below say to the client, and `novajob plan` shows. */
+void os_image_words(const char *image, struct strv *words);
+void os_create_words(const struct os_wish *w, struct strv *words);
+void os_list_words(const char *name_regex, struct strv *words);
+void os_delete_words(const char *id, struct strv *words);
+
 /*
- * The image to boot, for a name or an id: *id becomes the newest active one of that name (the caller's), *others how
- * many more of the name there are. FAULT_MISSING when there is none.
+ * The image to boot, for a name, an id, or properties ("os_distro=debian,ci=yes"): *id becomes the active one updated
+ * last (the caller's), *others how many more there are. FAULT_MISSING when there is none.
  */
 bool os_image_find(struct os_client *c, const char *image, struct limit limit, char **id, size_t *others,
     struct fault *f) ATTR_MUST_USE;

@@ -203,7 +203,11 @@ opts_usage_settings(FILE *out)
 	static const char *const argnames[] = {
 		[TYPE_text] = "TEXT",
 		[TYPE_path] = "PATH",
-		[TYPE_list] = "LIST",
+		[TYPE_names] = "LIST",
+		[TYPE_globs] = "LIST",
+		[TYPE_map] = "MAP",
+		[TYPE_pairs] = "LIST",
+		[TYPE_choice] = "WORD",
 		[TYPE_span] = "TIME",
 		[TYPE_number] = "NUMBER",
 		[TYPE_flag] = "yes|no",

@@ -45,10 +45,16 @@ os_client_init(struct os_client *c, const struct settings *st, bool urgent, stru
 	strv_add(&c->env, "PYTHONUNBUFFERED=1");
 }
 
+static void
+end_session(struct os_client *c)
+{
+	(void)proc_end(&c->session, 500); /* whatever its status: it means nothing (openstack-cli.md §2) */
+}
+
 void
 os_client_rest(struct os_client *c)
 {
-	(void)proc_end(&c->session, 500); /* whatever its status: it means nothing (openstack-cli.md §2) */
+	end_session(c);
 	slots_give(&c->slots);
 }
 
@@ -67,13 +73,18 @@ os_answer_free(struct os_answer *a)
 	*a = (struct os_answer)OS_ANSWER_INIT;
 }
 
-/* The words as a line of the client's own shell; false when one has a character that must not enter it. */
+/*
+ * The words as a line of the client's own shell; false when one has a character that must not enter it, or the first is
+ * an option of the whole client, which a session got when it began.
+ */
 static bool
 session_line(const struct strv *words, struct buf *line)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:,/=@^$+-";
 	static const char with_blank[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:,/=@^$+- ";
 
+	if (words->v[0][0] == '-')
+		return false;
 	for (size_t i = 0; i < words->len; i++) {
 		const char *w = words->v[i];
 		bool is_plain = text_only(w, plain);
@@ -238,7 +249,7 @@ call_session(struct os_client *c, const struct buf *line, enum os_expect expect,
 		return expect == OS_VERSION || judge(expect, false, &out, &err, what, a, f);
 	}
 	c->killed_by = end == SESSION_DIED ? signal_of(&c->session) : 0;
-	os_client_rest(c);
+	end_session(c); /* the slot is kept for the other form */
 	stopped_or_late = end == SESSION_LATE && limit_over(limit);
 	a->unknown = true;
 	if (err.len > 0 && !stopped_or_late)
@@ -324,17 +335,12 @@ bool
 os_client_call(struct os_client *c, const struct strv *words, enum os_expect expect, bool once, const char *what,
     struct limit limit, struct os_answer *a, struct fault *f)
 {
-	bool ok;
-
 	os_answer_free(a);
 	if (limit_over(limit)) /* not sent, and a session that is well lives on */
 		return limit_fault(f, FAULT_TRANSIENT, "cannot %s: no time is left", what);
 	if (!slots_take(&c->slots, c->slot_limit, f))
 		return fault_wrap(f, "cannot %s", what);
-	ok = call(c, words, expect, once, what, limit_min(limit, once ? c->call_ms * 2 : c->call_ms), a, f);
-	if (c->session.pid == 0)
-		slots_give(&c->slots);
-	return ok;
+	return call(c, words, expect, once, what, limit_min(limit, once ? c->call_ms * 2 : c->call_ms), a, f);
 }
 
 bool

@@ -28,7 +28,7 @@ struct os_client {
 	struct strv env;        /* the child's whole environment */
 	char version[32];       /* of python-openstackclient, from the marker; "" until known */
 	int64_t call_ms;        /* the setting call-timeout */
-	struct slots slots;     /* one is held while a process lives */
+	struct slots slots;     /* one is held from the first call to os_client_rest: no limit of a later call waits for it */
 	struct limit slot_limit; /* of the wait for a slot, which is not the cloud's time */
 	int starts;             /* processes started so far */
 	int killed_by;          /* the signal that ended the session in this call, 0 = none */
@@ -56,7 +56,7 @@ struct os_answer {
  */
 void os_client_init(struct os_client *c, const struct settings *st, bool urgent, struct limit limit);
 
-/* End the session's process; the next call starts another. */
+/* End the session's process and give the slot to others; the next call waits for one, and starts another process. */
 void os_client_rest(struct os_client *c);
 
 /* End the session, free all. */

@@ -41,6 +41,7 @@ static const struct row rows[] = {
 	{ "No flavor with", 0, 0, FAULT_MISSING, NAMES },
 	{ "No Network found", 0, 0, FAULT_MISSING, NAMES },
 	{ "No SecurityGroup found", 0, 0, FAULT_MISSING, NAMES },
+	{ "requested availability zone", 0, 0, FAULT_MISSING, "see 'openstack availability zone list --compute'" },
 	{ "Invalid key_name provided", 0, 0, FAULT_MISSING, "check key-pair with 'openstack keypair list' as the same user" },
 	{ "More than one", 0, 0, FAULT_MISSING, "use an id instead of the name" },
 	{ "Multiple possible networks found", 0, 0, FAULT_SETTING, "set network: the project sees several" },

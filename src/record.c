@@ -2,7 +2,6 @@
 /* record.c - what a job's stages leave for each other; see record.h. */
 #include "record.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libutil.h>
@@ -12,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "addresses.h"
 #include "buf.h"
 #include "json.h"
 #include "log.h"
@@ -207,14 +207,6 @@ copy_str(const json_t *o, const char *key)
 	return s[0] == '\0' ? NULL : xstrdup(s);
 }
 
-static bool
-is_address(const char *s)
-{
-	unsigned char bytes[16];
-
-	return inet_pton(AF_INET, s, bytes) == 1 || inet_pton(AF_INET6, s, bytes) == 1;
-}
-
 /* Is what the record names of the alphabet it was written with? Empty is fine: not known. */
 static bool
 is_sane(const json_t *o, struct fault *f)
@@ -238,10 +230,10 @@ is_sane(const json_t *o, struct fault *f)
 		if (strlen(text) > texts[i].max || !text_only(text, texts[i].letters) || text[0] == '-')
 			return fault_set(f, FAULT_LOCAL, "%s '%.80s' makes no sense", texts[i].key, text);
 	}
-	if (address[0] != '\0' && !is_address(address))
+	if (address[0] != '\0' && !addresses_is_one(address))
 		return fault_set(f, FAULT_LOCAL, "address '%.80s' is none", address);
 	json_array_foreach(addresses, i, a)
-		if (!json_is_string(a) || !is_address(json_string_value(a)))
+		if (!json_is_string(a) || !addresses_is_one(json_string_value(a)))
 			return fault_set(f, FAULT_LOCAL, "addresses: one is none");
 	return true;
 }

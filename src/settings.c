@@ -16,6 +16,7 @@
 #include "json.h"
 #include "near.h"
 #include "settings_file.h"
+#include "settings_rules.h"
 #include "settings_value.h"
 #include "xalloc.h"
 
@@ -27,6 +28,10 @@
 #define A_WORD ALNUM "_.-"
 #define A_PATH ALNUM "_.,:/=@+-" /* neither % nor ~ nor blank: ssh expands or splits them in file names */
 #define A_LIST LETTERS "-, "
+#define A_GLOB A_NAME "*?"
+#define A_JUMP A_WORD "@:[]"
+#define A_CIDR ALNUM ".:/"
+#define A_MAP A_GLOB ";>"
 
 #define ENV_PREFIX "NOVAJOB_"
 #define JOB_PREFIX "CUSTOM_ENV_"
@@ -62,10 +67,12 @@ enum rank {
 	RANK_DEFAULT,
 	RANK_COMPAT,
 	RANK_FILE,
+	RANK_SECTION,
 	RANK_ENV_PLAIN,
 	RANK_ENV,
 	RANK_CALLED_AS,
 	RANK_FLAG,
+	RANK_JOB_IMAGE,
 	RANK_JOB_PLAIN,
 	RANK_JOB,
 	RANK_RESOLVED,
@@ -75,10 +82,12 @@ static const enum setting_source rank_source[] = {
 	[RANK_DEFAULT] = SOURCE_DEFAULT,
 	[RANK_COMPAT] = SOURCE_DEFAULT,
 	[RANK_FILE] = SOURCE_FILE,
+	[RANK_SECTION] = SOURCE_FILE,
 	[RANK_ENV_PLAIN] = SOURCE_ENV,
 	[RANK_ENV] = SOURCE_ENV,
 	[RANK_CALLED_AS] = SOURCE_FLAG,
 	[RANK_FLAG] = SOURCE_FLAG,
+	[RANK_JOB_IMAGE] = SOURCE_JOB,
 	[RANK_JOB_PLAIN] = SOURCE_JOB,
 	[RANK_JOB] = SOURCE_JOB,
 	[RANK_RESOLVED] = SOURCE_RESOLVED,
@@ -86,6 +95,7 @@ static const enum setting_source rank_source[] = {
 
 struct loader {
 	struct settings *s;
+	const struct job *job;          /* NULL: none */
 	enum rank rank[SETTINGS_COUNT]; /* of the value that is in s */
 };
 
@@ -150,7 +160,7 @@ offer(struct loader *l, enum rank rank, int setting, const char *text, const cha
 	auto_value struct setting_value v = SETTING_VALUE_INIT;
 	enum setting_source source = rank_source[rank];
 
-	if (text[0] == '\0' && (source == SOURCE_ENV || source == SOURCE_JOB) && setting_infos[setting].type != TYPE_list)
+	if (text[0] == '\0' && (source == SOURCE_ENV || source == SOURCE_JOB) && setting_infos[setting].type != TYPE_names)
 		return true;
 	if (!setting_parse(setting, text, &v, f)) {
 		if (source == SOURCE_JOB)
@@ -177,10 +187,22 @@ from_defaults(struct loader *l, struct fault *f)
 	return true;
 }
 
+/* A line of a section that is for other jobs is checked, and left. */
 static bool
-take_file_line(void *context, int setting, const char *value, const char *where, struct fault *f)
+take_file_line(void *context, const struct settings_section *section, int setting, const char *value,
+    const char *where, struct fault *f)
 {
-	return offer(context, RANK_FILE, setting, value, where, f);
+	auto_value struct setting_value v = SETTING_VALUE_INIT;
+	struct loader *l = context;
+
+	if (section == NULL)
+		return offer(l, RANK_FILE, setting, value, where, f);
+	if (setting_infos[setting].who == S_HOST)
+		return fault_set(f, FAULT_SETTING, "%s: %s is one for the whole host: it cannot stand in a section", where,
+		    setting_infos[setting].name);
+	if (settings_section_fits(section, l->job))
+		return offer(l, RANK_SECTION, setting, value, where, f);
+	return setting_parse(setting, value, &v, f) || fault_wrap(f, "%s: %s", where, setting_infos[setting].name);
 }
 
 static bool
@@ -344,6 +366,15 @@ job_denied(const struct settings *s, const char *name, int setting, struct fault
 	    setting < 0 ? " is no setting" : "", names.len == 0 ? "nothing" : buf_str(&names));
 }
 
+/* A job variable's value, if the operator's bounds allow it. where: "job variable X". */
+static bool
+take_wish(struct loader *l, enum rank rank, int setting, const char *value, const char *where, struct fault *f)
+{
+	if (!offer(l, rank, setting, value, where, f))
+		return false;
+	return l->rank[setting] != rank || settings_allowed(l->s, setting, where, f);
+}
+
 static bool
 from_job(struct loader *l, struct fault *f)
 {
@@ -361,7 +392,7 @@ from_job(struct loader *l, struct fault *f)
 		if (setting < 0 || !job_may_set(l->s, setting))
 			return job_denied(l->s, name, setting, f);
 		where = xasprintf("job variable " ENV_PREFIX "%s", name);
-		if (!offer(l, RANK_JOB, setting, value, where, f))
+		if (!take_wish(l, RANK_JOB, setting, value, where, f))
 			return false;
 	}
 	for (size_t i = 0; is_compat(l->s) && i < ARRAY_LEN(compats); i++) {
@@ -369,10 +400,21 @@ from_job(struct loader *l, struct fault *f)
 		auto_free char *where = xasprintf("job variable %s", variable + strlen(JOB_PREFIX));
 		const char *value = compats[i].name == NULL ? NULL : getenv(variable);
 
-		if (value != NULL && !offer(l, RANK_JOB_PLAIN, compats[i].setting, value, where, f))
+		if (value != NULL && !take_wish(l, RANK_JOB_PLAIN, compats[i].setting, value, where, f))
 			return false;
 	}
 	return true;
+}
+
+/* image: of .gitlab-ci.yml, where the operator has a use for it. */
+static bool
+from_job_image(struct loader *l, struct fault *f)
+{
+	auto_free char *image = NULL;
+
+	if (!settings_job_image(l->s, l->job->image, &image, f))
+		return false;
+	return image == NULL || offer(l, RANK_JOB_IMAGE, SETTING_image, image, "image: of the job", f);
 }
 
 /* The last step of each way to settings: a state-dir there always is. */
@@ -399,16 +441,16 @@ from_resolved(struct settings *s, const char *text, struct fault *f)
 bool
 settings_load(struct settings *s, const struct settings_from *from, struct fault *f)
 {
-	struct loader l = { .s = s };
+	struct loader l = { .s = s, .job = from->job };
 	const char *resolved = getenv(ENV_PREFIX "RESOLVED");
 
-	if (from->job_vars && !from->fresh && resolved != NULL && resolved[0] != '\0')
+	if (from->resolved && resolved != NULL && resolved[0] != '\0')
 		return from_resolved(s, resolved, f);
 	if (!from_defaults(&l, f) || !from_file(&l, from->file, f) || !from_env(&l, f) || !from_flags(&l, from, f))
 		return false;
 	if (is_compat(s) && !from_compat(&l, f))
 		return false;
-	if (from->job_vars && !from_job(&l, f))
+	if (from->job != NULL && (!from_job_image(&l, f) || !from_job(&l, f)))
 		return false;
 	return with_state_dir(&l, f);
 }
@@ -432,18 +474,27 @@ bool
 settings_complete(const struct settings *s, struct fault *f)
 {
 	static const int needed[] = { SETTING_flavor, SETTING_image, SETTING_username, SETTING_private_key };
+	bool shared = !settings_keys_per_job(s);
 
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
 		auto_free char *text = settings_text(s, needed[i]);
 		char variable[64];
 
-		if (text[0] != '\0')
+		if (text[0] != '\0' || (needed[i] == SETTING_private_key && !shared))
 			continue;
 		(void)fault_set(f, FAULT_SETTING, "%s is not set", setting_infos[needed[i]].name);
 		return fault_hint(f, "set it in %s, as --%s=… or in %s", SETTINGS_DEFAULT_FILE,
 		    setting_infos[needed[i]].name, settings_env_name(variable, sizeof(variable), needed[i]));
 	}
-	return file_ready(s, SETTING_private_key, s->private_key, f) &&
+	if (s->ssh_proxy_jump != NULL && (s->ssh_proxy_key == NULL || s->ssh_proxy_known_hosts == NULL)) {
+		(void)fault_set(f, FAULT_SETTING, "ssh-proxy-jump (%s) needs ssh-proxy-key and ssh-proxy-known-hosts",
+		    settings_where(s, SETTING_ssh_proxy_jump));
+		return fault_hint(f, "'ssh-keyscan' and a look at the bastion itself give its known_hosts line");
+	}
+	if (s->ssh_proxy_jump != NULL && (!file_ready(s, SETTING_ssh_proxy_key, s->ssh_proxy_key, f) ||
+	    !file_ready(s, SETTING_ssh_proxy_known_hosts, s->ssh_proxy_known_hosts, f)))
+		return false;
+	return (!shared || file_ready(s, SETTING_private_key, s->private_key, f)) &&
 	    (s->ssh_config == NULL || file_ready(s, SETTING_ssh_config, s->ssh_config, f));
 }
 
@@ -488,6 +539,20 @@ settings_from_json(struct settings *s, const json_t *o, struct fault *f)
 			return fault_wrap(f, "resolved settings");
 	}
 	return with_state_dir(&l, f);
+}
+
+bool
+settings_keys_per_job(const struct settings *s)
+{
+	if (strcmp(s->keys, "auto") == 0)
+		return s->key_pair == NULL;
+	return strcmp(s->keys, "per-job") == 0;
+}
+
+bool
+settings_resolved(const struct settings *s)
+{
+	return s->source[0] == SOURCE_RESOLVED;
 }
 
 void

@@ -4,8 +4,9 @@
  * settings_list.h; from it come the struct, the parser, flags, environment
  * names, --help, `novajob settings`, completion words and the manual's test.
  *
- * Strongest first: job variable (where job-may-set allows) › flag ›
- * environment NOVAJOB_X › settings file › default (design.md §2). With
+ * Strongest first: job variable (where job-may-set allows) › image: of the
+ * job › flag › environment NOVAJOB_X › section of the settings file that
+ * fits the job › settings file › default (design.md §2). With
  * compat = python the plain names of the Python executor join in (§8).
  */
 #ifndef NOVAJOB_SETTINGS_H
@@ -17,6 +18,7 @@
 #include <stdint.h>
 
 #include "fault.h"
+#include "job.h"
 #include "settings_list.h"
 #include "strv.h"
 
@@ -24,7 +26,11 @@
 
 #define SETTINGS_DECLARE_text(field) char *field;    /* owned; NULL = not set */
 #define SETTINGS_DECLARE_path(field) char *field;    /* absolute, or a program's bare name; owned; NULL = not set */
-#define SETTINGS_DECLARE_list(field) char *field;    /* comma-separated; owned; NULL = empty */
+#define SETTINGS_DECLARE_names(field) char *field;   /* comma-separated; owned; NULL = empty; so are the three below */
+#define SETTINGS_DECLARE_globs(field) char *field;
+#define SETTINGS_DECLARE_map(field) char *field;
+#define SETTINGS_DECLARE_pairs(field) char *field;
+#define SETTINGS_DECLARE_choice(field) char *field;  /* owned; never NULL once settings are loaded */
 #define SETTINGS_DECLARE_span(field) int64_t field;  /* milliseconds */
 #define SETTINGS_DECLARE_number(field) int64_t field;
 #define SETTINGS_DECLARE_flag(field) bool field;
@@ -53,9 +59,20 @@ struct settings {
 	char *where[SETTINGS_COUNT]; /* "/etc/…conf:12", "NOVAJOB_FLAVOR", "--flavor"…; owned; NULL = default */
 };
 
-enum setting_type { TYPE_text, TYPE_path, TYPE_list, TYPE_span, TYPE_number, TYPE_flag };
+enum setting_type {
+	TYPE_text,
+	TYPE_path,
+	TYPE_names,
+	TYPE_globs,
+	TYPE_map,
+	TYPE_pairs,
+	TYPE_choice,
+	TYPE_span,
+	TYPE_number,
+	TYPE_flag,
+};
 
-enum setting_who { S_HOST, S_JOB, S_SECRET };
+enum setting_who { S_HOST, S_RULE, S_JOB, S_SECRET };
 
 /* A row of the table; all strings are constants. */
 struct setting_info {
@@ -63,7 +80,7 @@ struct setting_info {
 	size_t offset;        /* of the field in struct settings */
 	const char *name;
 	const char *fallback; /* the default as text; "" = not set */
-	const char *alphabet; /* NULL for span, number, flag */
+	const char *alphabet; /* NULL for span, number, flag; the words of a choice */
 	int64_t min, max;
 	enum setting_who who;
 	const char *help;
@@ -76,8 +93,8 @@ extern const struct setting_info setting_infos[SETTINGS_COUNT];
 struct settings_from {
 	const struct strv *flags; /* "name=value" each, from the command line, in order; may be NULL */
 	const char *file;         /* --settings FILE: must exist; NULL: NOVAJOB_SETTINGS, else the default if it exists */
-	bool job_vars;            /* read CUSTOM_ENV_*, or use NOVAJOB_RESOLVED instead of all sources: config and prepare */
-	bool fresh;               /* never use NOVAJOB_RESOLVED: config */
+	const struct job *job;    /* of this job: sections of the file, image:, CUSTOM_ENV_*; NULL: what holds for all jobs */
+	bool resolved;            /* use NOVAJOB_RESOLVED, where it is set, instead of all sources: prepare */
 	bool compat;              /* called as config.sh, prepare.py, …: compat = python */
 };
 
@@ -116,6 +133,12 @@ int settings_find(const char *name, const char **nearest);
 
 /* NOVAJOB_X, the environment's name of a setting; written to out (size bytes), which is returned. */
 const char *settings_env_name(char *out, size_t size, int setting);
+
+/* Does each job have keys of its own (settings keys and key-pair)? */
+bool settings_keys_per_job(const struct settings *s);
+
+/* Did config resolve them: were they read from NOVAJOB_RESOLVED or a record? */
+bool settings_resolved(const struct settings *s);
 
 /* Free what s owns; it is as SETTINGS_INIT then. */
 void settings_free(struct settings *s);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,8 +21,11 @@
 struct reader {
 	const char *path;
 	size_t line;                 /* of the text, from 1 */
-	size_t seen[SETTINGS_COUNT]; /* line where a setting was, 0 = not yet */
-	bool (*take)(void *context, int setting, const char *value, const char *where, struct fault *f);
+	size_t seen[SETTINGS_COUNT]; /* line where a setting was in this section, 0 = not yet */
+	bool in_section;
+	char *project;               /* of the section; owned */
+	struct settings_section section;
+	settings_take *take;
 	void *context;
 };
 
@@ -90,6 +94,43 @@ unknown_name(const char *where, const char *name, const char *nearest, struct fa
 	return nearest == NULL ? false : fault_hint(f, "did you mean '%s'?", nearest);
 }
 
+/* "[project GLOB]", "[protected]", "[project GLOB unprotected]": which jobs the lines below are for. */
+static bool
+take_header(struct reader *r, char *text, const char *where, struct fault *f)
+{
+	struct settings_section s = { .project = NULL, .ref = SECTION_ANY_REF };
+	size_t len = strlen(text);
+	char *rest = text + 1;
+	char *word;
+
+	if (text[len - 1] != ']')
+		return fault_set(f, FAULT_SETTING, "%s: no ']' at the end of '%s'", where, text);
+	text[len - 1] = '\0';
+	while ((word = strsep(&rest, BLANKS)) != NULL) {
+		if (word[0] == '\0')
+			continue;
+		if (strcmp(word, "project") == 0 && s.project == NULL && rest != NULL) {
+			rest += strspn(rest, BLANKS);
+			s.project = strsep(&rest, BLANKS);
+		} else if (strcmp(word, "protected") == 0 && s.ref == SECTION_ANY_REF) {
+			s.ref = SECTION_PROTECTED;
+		} else if (strcmp(word, "unprotected") == 0 && s.ref == SECTION_ANY_REF) {
+			s.ref = SECTION_UNPROTECTED;
+		} else {
+			(void)fault_set(f, FAULT_SETTING, "%s: '%s' makes no sense in a section's head", where, word);
+			return fault_hint(f, "a section is [project GROUP/PROJECT], [protected], [unprotected], or [project … protected]");
+		}
+	}
+	if ((s.project == NULL || s.project[0] == '\0') && s.ref == SECTION_ANY_REF)
+		return fault_set(f, FAULT_SETTING, "%s: the section's head does not say for which jobs it is", where);
+	free(r->project);
+	r->project = s.project == NULL ? NULL : xstrdup(s.project);
+	r->section = (struct settings_section){ .project = r->project, .ref = s.ref };
+	r->in_section = true;
+	memset(r->seen, 0, sizeof(r->seen));
+	return true;
+}
+
 static bool
 take_line(struct reader *r, char *line, struct fault *f)
 {
@@ -105,7 +146,7 @@ take_line(struct reader *r, char *line, struct fault *f)
 	if (strchr(text, '\r') != NULL)
 		return fault_set(f, FAULT_SETTING, "%s: a carriage return: the file has DOS line ends", where);
 	if (text[0] == '[')
-		return fault_set(f, FAULT_SETTING, "%s: sections are not known: '%s'", where, text);
+		return take_header(r, text, where, f);
 	if (equals == NULL)
 		return fault_set(f, FAULT_SETTING, "%s: no '=' in the line", where);
 	*equals = '\0';
@@ -116,7 +157,7 @@ take_line(struct reader *r, char *line, struct fault *f)
 	if (r->seen[setting] != 0)
 		return fault_set(f, FAULT_SETTING, "%s: %s is set twice, first in line %zu", where, name, r->seen[setting]);
 	r->seen[setting] = r->line;
-	return r->take(r->context, setting, trimmed(equals + 1), where, f);
+	return r->take(r->context, r->in_section ? &r->section : NULL, setting, trimmed(equals + 1), where, f);
 }
 
 static bool
@@ -136,13 +177,12 @@ take_lines(struct reader *r, char *at, struct fault *f)
 }
 
 bool
-settings_file_read(const char *path, bool may_miss,
-    bool (*take)(void *context, int setting, const char *value, const char *where, struct fault *f), void *context,
-    struct fault *f)
+settings_file_read(const char *path, bool may_miss, settings_take *take, void *context, struct fault *f)
 {
 	struct reader r = { .path = path, .take = take, .context = context };
 	auto_buf struct buf b = BUF_INIT;
 	struct stat st;
+	bool ok;
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a FIFO must not hold us */
 
 	if (fd < 0 && may_miss && errno == ENOENT)
@@ -157,5 +197,17 @@ settings_file_read(const char *path, bool may_miss,
 		return true;
 	if (memchr(b.data, '\0', b.len) != NULL)
 		return fault_set(f, FAULT_SETTING, "settings file '%s' has a NUL byte in it: no text", path);
-	return take_lines(&r, b.data, f);
+	ok = take_lines(&r, b.data, f);
+	free(r.project);
+	return ok;
+}
+
+bool
+settings_section_fits(const struct settings_section *s, const struct job *job)
+{
+	if (job == NULL || !job->known)
+		return false;
+	if (s->project != NULL && (job->project[0] == '\0' || fnmatch(s->project, job->project, FNM_NOESCAPE) != 0))
+		return false;
+	return s->ref == SECTION_ANY_REF || (s->ref == SECTION_PROTECTED) == job->is_protected;
 }

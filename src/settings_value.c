@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "addresses.h"
+#include "settings_rules.h"
 #include "text.h"
 #include "xalloc.h"
 
@@ -49,6 +51,26 @@ names_ok(const char *list, struct fault *f)
 	return true;
 }
 
+/* What the server's properties may be named: ours are not for others to set. */
+static bool
+pairs_ok(const char *list, struct fault *f)
+{
+	auto_strv struct strv pairs = STRV_INIT;
+
+	strv_split(&pairs, list);
+	for (size_t i = 0; i < pairs.len; i++) {
+		const char *pair = pairs.v[i];
+
+		if (strchr(pair, '=') == NULL || pair[0] == '=')
+			return fault_set(f, FAULT_SETTING, "'%.*s%s' is no name=value", SHOW(pair));
+		if (strncasecmp(pair, "novajob:", 8) == 0)
+			return fault_set(f, FAULT_SETTING, "'%.*s%s': the properties novajob:… are novajob's own", SHOW(pair));
+		if (strlen(pair) > 255)
+			return fault_set(f, FAULT_SETTING, "'%.*s%s' is longer than 255 characters", SHOW(pair));
+	}
+	return true;
+}
+
 static bool
 text_ok(int setting, const char *text, struct fault *f)
 {
@@ -72,11 +94,25 @@ text_ok(int setting, const char *text, struct fault *f)
 		    info->max);
 	if (info->type == TYPE_path)
 		return path_ok(info, text, f);
-	if (info->type == TYPE_list)
+	if (info->type == TYPE_names)
 		return names_ok(text, f);
-	if (setting == SETTING_compat && strcmp(text, "none") != 0 && strcmp(text, "python") != 0)
-		return fault_set(f, FAULT_SETTING, "'%s' is neither none nor python", text);
+	if (info->type == TYPE_map)
+		return settings_map_ok(text, f);
+	if (info->type == TYPE_pairs)
+		return pairs_ok(text, f);
+	if (setting == SETTING_address && !addresses_ok(text))
+		return fault_set(f, FAULT_SETTING, "'%s' is none of auto, 4, 6, or a network like 10.0.0.0/8", text);
 	return true;
+}
+
+static bool
+choice_ok(const struct setting_info *info, const char *text, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+
+	strv_split(&words, info->alphabet);
+	return strv_has(&words, text) ||
+	    fault_set(f, FAULT_SETTING, "'%.*s%s' is none of: %s", SHOW(text), info->alphabet);
 }
 
 /* Seconds per unit, 0 for an unknown one. */
@@ -146,12 +182,20 @@ setting_parse(int setting, const char *text, struct setting_value *v, struct fau
 		if (v->number == 0 && strcmp(text, "no") != 0)
 			return fault_set(f, FAULT_SETTING, "'%.*s%s' is neither yes nor no", SHOW(text));
 		return true;
+	case TYPE_choice:
+		if (!choice_ok(info, text, f))
+			return false;
+		v->text = xstrdup(text);
+		return true;
 	case TYPE_text:
 	case TYPE_path:
 		if (text[0] == '\0' && info->fallback[0] != '\0')
 			return fault_set(f, FAULT_SETTING, "it must not be empty");
 		break;
-	case TYPE_list:
+	case TYPE_names:
+	case TYPE_globs:
+	case TYPE_map:
+	case TYPE_pairs:
 		break;
 	}
 	if (text[0] == '\0')
@@ -170,7 +214,11 @@ setting_store(struct settings *s, int setting, struct setting_value *v)
 	switch (setting_infos[setting].type) {
 	case TYPE_text:
 	case TYPE_path:
-	case TYPE_list:
+	case TYPE_names:
+	case TYPE_globs:
+	case TYPE_map:
+	case TYPE_pairs:
+	case TYPE_choice:
 		freezero(*(char **)field, *(char **)field == NULL ? 0 : strlen(*(char **)field));
 		*(char **)field = steal_ptr(&v->text);
 		break;
@@ -213,7 +261,11 @@ settings_text(const struct settings *s, int setting)
 	switch (setting_infos[setting].type) {
 	case TYPE_text:
 	case TYPE_path:
-	case TYPE_list:
+	case TYPE_names:
+	case TYPE_globs:
+	case TYPE_map:
+	case TYPE_pairs:
+	case TYPE_choice:
 		break;
 	case TYPE_span:
 		return span_text(*(const int64_t *)field);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "buf.h"
 #include "xalloc.h"
 
 /*
@@ -112,6 +113,39 @@ ssh_stage_new(struct ssh_stage *s)
 		    arc4random());
 }
 
+/*
+ * The bastion's ssh as a ProxyCommand: -J would not give it options of its own. ssh runs it by /bin/sh; all of it is the
+ * operator's, of alphabets without anything a shell would heed (settings.c), and %h, which is a number.
+ */
+static void
+proxy_argv(struct strv *argv, const struct settings *st)
+{
+	const char *at = strrchr(st->ssh_proxy_jump, '@');
+	const char *host = at == NULL ? st->ssh_proxy_jump : at + 1;
+	const char *colon = strrchr(host, ':');
+	auto_buf struct buf b = BUF_INIT;
+	size_t len = strlen(host);
+
+	if (colon != NULL && strchr(colon, ']') == NULL)
+		len = (size_t)(colon - host);
+	else
+		colon = NULL;
+	if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
+		host++;
+		len -= 2;
+	}
+	buf_printf(&b, "ProxyCommand=%s -F none", st->ssh);
+	for (size_t i = 0; i < ARRAY_LEN(fixed_options); i++)
+		buf_printf(&b, " -o %s", fixed_options[i]);
+	buf_printf(&b, " -o StrictHostKeyChecking=yes -o UserKnownHostsFile=%s -i %s", st->ssh_proxy_known_hosts,
+	    st->ssh_proxy_key);
+	if (at != NULL)
+		buf_printf(&b, " -l %.*s", (int)(at - st->ssh_proxy_jump), st->ssh_proxy_jump);
+	buf_printf(&b, " -p %s -W '[%%h]:%%p' -- %.*s", colon == NULL ? "22" : colon + 1, (int)len, host);
+	strv_add(argv, "-o");
+	strv_add(argv, buf_str(&b));
+}
+
 /* Everything up to the command. Sharing one connection will join here (design.md §4). */
 static void
 connect_argv(struct strv *argv, const struct ssh_target *t)
@@ -127,7 +161,11 @@ connect_argv(struct strv *argv, const struct ssh_target *t)
 		strv_add(argv, fixed_options[i]);
 	}
 	strv_add(argv, "-o");
-	strv_addf(argv, "StrictHostKeyChecking=%s", t->first ? "accept-new" : "yes");
+	strv_addf(argv, "StrictHostKeyChecking=%s", t->first && !t->pinned ? "accept-new" : "yes");
+	if (t->pinned) {
+		strv_add(argv, "-o");
+		strv_add(argv, "HostKeyAlgorithms=ssh-ed25519"); /* keys.c's kind: no other is offered to choose from */
+	}
 	strv_add(argv, "-o"); /* the first question after one interval, dead one interval after the last: in time together */
 	strv_addf(argv, "ServerAliveInterval=%" PRId64, interval_s);
 	strv_add(argv, "-o");
@@ -136,8 +174,10 @@ connect_argv(struct strv *argv, const struct ssh_target *t)
 	strv_addf(argv, "UserKnownHostsFile=\"%s\"", t->known_hosts);
 	strv_add(argv, "-o");
 	strv_addf(argv, "HostKeyAlias=%s", t->alias);
+	if (st->ssh_proxy_jump != NULL)
+		proxy_argv(argv, st);
 	strv_add(argv, "-i");
-	strv_add(argv, st->private_key);
+	strv_add(argv, t->identity);
 	strv_add(argv, "-p");
 	strv_addf(argv, "%" PRId64, st->ssh_port);
 	strv_add(argv, "-l");

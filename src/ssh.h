@@ -20,11 +20,13 @@
 
 /* A server to log in to; everything is borrowed. */
 struct ssh_target {
-	const struct settings *settings; /* ssh, ssh_config, username, private_key, ssh_port, ssh_timeout */
+	const struct settings *settings; /* ssh, ssh_config, username, ssh_port, ssh_timeout, alive_timeout */
+	const char *identity;            /* file of the private key */
 	const char *address;             /* numeric */
 	const char *known_hosts;         /* this job's file */
 	const char *alias;               /* the name its host key has in there: the job's key */
-	bool first;                      /* accept an unknown host key; else strict */
+	bool pinned;                     /* known_hosts has the key made for this server: nothing else is ever accepted */
+	bool first;                      /* not pinned: accept an unknown host key; else strict */
 };
 
 /* What a stage needs to talk to its wrapper. */

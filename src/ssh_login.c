@@ -31,9 +31,11 @@ enum outcome {
 	CLOSED,      /* closed before the banner: may be sshd's penalty (PerSourcePenalties) */
 	KEY_REFUSED, /* normal until cloud-init is done */
 	OTHER,
+	FOREIGN,     /* another host key than the pinned one: normal until cloud-init is done */
 	HOST_KEY,    /* from here on no waiting mends it */
 	NO_SHELL,    /* logged in, but the account's shell does not run commands */
 	NO_BASH,
+	BASTION,     /* it does not let us through */
 	KEY_FILE,    /* our own key file is unusable */
 };
 
@@ -42,12 +44,14 @@ static const struct {
 	const char *text;
 	enum outcome outcome;
 } texts[] = {
+	{ "stdio forwarding failed", UNREACHABLE }, /* a bastion's word */
 	{ "UNPROTECTED PRIVATE KEY FILE", KEY_FILE },
 	{ "error in libcrypto", KEY_FILE },
 	{ "invalid format", KEY_FILE },
 	{ "Load key", KEY_FILE },
 	{ "REMOTE HOST IDENTIFICATION HAS CHANGED", HOST_KEY },
 	{ "Host key verification failed", HOST_KEY },
+	{ "no matching host key type", HOST_KEY },
 	{ "Permission denied", KEY_REFUSED },
 	{ "Too many authentication failures", KEY_REFUSED },
 	{ "timed out during banner exchange", UNREACHABLE }, /* the port is open, nobody is at home */
@@ -78,6 +82,9 @@ static const struct {
 	    "does private-key belong to key-pair, is username the image's login, does the image run cloud-init?", false },
 	[CLOSED] = { "sshd closes the connection before its banner (still starting, or a penalty): waiting 6 s between tries",
 	    "sshd closes the connection at once", "see sshd's own log in the image; MaxStartups or PerSourcePenalties?", false },
+	[FOREIGN] = { "answers with another host key than the one made for this job: waiting for cloud-init to put it there",
+	    "the host key made for this job never showed",
+	    "does the image run cloud-init (key-delivery)? else another machine answers on this address", false },
 	[HOST_KEY] = { "", "the host key changed since the first connection",
 	    "another machine answers on this address: look at the network before you trust it", true },
 	[NO_SHELL] = { "", "the login works, but the account's shell runs no commands",
@@ -85,6 +92,8 @@ static const struct {
 	[NO_BASH] = { "", "the image has no bash, which the runner's scripts need", "install bash in the image", true },
 	[KEY_FILE] = { "", "ssh cannot use the private key", "private-key must be a key without passphrase, mode 0600, owned by the runner's user",
 	    true },
+	[BASTION] = { "", "the bastion does not let us through",
+	    "check ssh-proxy-jump, ssh-proxy-key and ssh-proxy-known-hosts with an ssh by hand", true },
 	[OTHER] = { "ssh fails", "ssh fails", "run the ssh command by hand: novajob -vv prepare shows it", false },
 };
 
@@ -133,16 +142,18 @@ connected(struct candidate *c, int fd)
 
 /* Connect to all candidates that have not answered yet, side by side; mark those that do. */
 static void
-probe(struct candidate *c, size_t n, uint16_t port, struct limit limit)
+probe(struct candidate *c, size_t n, const struct settings *st, struct limit limit)
 {
+	uint16_t port = (uint16_t)st->ssh_port;
 	struct pollfd fds[MAX_CANDIDATES];
 	struct limit round = limit_min(limit, PROBE_WAIT_MS);
 	size_t pending = 0;
-	bool found = false;
+	bool found = st->ssh_proxy_jump != NULL; /* only the bastion can reach them: ssh has to find out */
 
 	for (size_t i = 0; i < n; i++) {
-		fds[i] = (struct pollfd){ .fd = c[i].open ? -1 : start_connect(c[i].address, port), .events = POLLOUT };
+		fds[i] = (struct pollfd){ .fd = c[i].open || found ? -1 : start_connect(c[i].address, port), .events = POLLOUT };
 		pending += fds[i].fd >= 0;
+		c[i].open = c[i].open || found;
 	}
 	while (pending > 0 && !found && !limit_over(round)) {
 		if (sig_poll(fds, n, limit_left_ms(round)) == 0)
@@ -164,9 +175,16 @@ probe(struct candidate *c, size_t n, uint16_t port, struct limit limit)
 	}
 }
 
-static enum outcome
-judge(const char *out, const char *err, const char *nonce, const struct proc_result *r)
+static bool
+refused_us(enum outcome o)
 {
+	return o == HOST_KEY || o == KEY_REFUSED;
+}
+
+static enum outcome
+judge(const char *out, const char *err, const char *nonce, const struct proc_result *r, bool proxied)
+{
+	bool closed = strstr(err, "kex_exchange_identification") != NULL; /* then it was not the server who spoke before */
 	auto_free char *ok = xasprintf("novajob-ok-%s", nonce);
 	auto_free char *nobash = xasprintf("novajob-nobash-%s", nonce);
 
@@ -176,7 +194,7 @@ judge(const char *out, const char *err, const char *nonce, const struct proc_res
 		return NO_BASH;
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (strstr(err, texts[i].text) != NULL)
-			return texts[i].outcome;
+			return proxied && closed && refused_us(texts[i].outcome) ? BASTION : texts[i].outcome;
 	return r->kind == PROC_EXITED && r->code != 255 ? NO_SHELL : OTHER;
 }
 
@@ -188,6 +206,7 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	auto_buf struct buf out = BUF_INIT, err = BUF_INIT;
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_PIPE, .err = PROC_PIPE };
+	bool proxied = t->settings->ssh_proxy_jump != NULL;
 	struct ssh_stage words;
 	struct proc_result r;
 	int64_t wait_ms = PROBE_EVERY_MS;
@@ -204,21 +223,24 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 			return true;
 		c->outcome = UNREACHABLE; /* late: sshd, or the server behind it, hangs */
 		buf_puts(&err, err.len == 0 ? f->text : "");
-	} else if (judge(buf_str(&out), buf_str(&err), words.nonce, &r) == CLOSED && c->refusals > 0) {
+	} else if (judge(buf_str(&out), buf_str(&err), words.nonce, &r, proxied) == CLOSED && c->refusals > 0) {
 		c->next_ms = clock_ms() + CLOSED_MS; /* the penalty for the refused key: that is the trouble to tell of */
 		return true;
 	} else {
-		c->outcome = judge(buf_str(&out), buf_str(&err), words.nonce, &r);
+		c->outcome = judge(buf_str(&out), buf_str(&err), words.nonce, &r, proxied);
 	}
-	text_one_line(c->said, sizeof(c->said), text_tail(buf_str(&err), 1));
+	text_one_line(c->said, sizeof(c->said), text_tail(buf_str(&err), proxied ? 2 : 1)); /* the bastion's, too */
+	if (c->outcome == HOST_KEY && t->pinned)
+		c->outcome = FOREIGN;
 	if (c->outcome == KEY_REFUSED)
 		wait_ms = refused_wait_ms[c->refusals < 2 ? c->refusals++ : 2];
 	else if (c->outcome == CLOSED)
 		wait_ms = CLOSED_MS;
 	else if (c->outcome == UNREACHABLE)
-		c->open = false;
-	else if (c->outcome == OTHER)
+		wait_ms = proxied ? 1000 : wait_ms;
+	else if (c->outcome == OTHER || c->outcome == FOREIGN)
 		wait_ms = 1000;
+	c->open = c->open && c->outcome != UNREACHABLE;
 	c->next_ms = clock_ms() + wait_ms;
 	return true;
 }
@@ -249,7 +271,7 @@ failed(const struct candidate *c, struct fault *f, const char *span)
 static size_t
 one_round(struct ssh_target *t, struct candidate *c, size_t n, struct limit limit, enum outcome *told, struct fault *f)
 {
-	probe(c, n, (uint16_t)t->settings->ssh_port, limit);
+	probe(c, n, t->settings, limit);
 	for (size_t i = 0; i < n && !limit_over(limit); i++) {
 		if (!c[i].open || clock_ms() < c[i].next_ms)
 			continue;
@@ -295,8 +317,8 @@ rounds(struct ssh_target *t, struct candidate *c, size_t n, struct limit limit, 
 }
 
 /*
- * Each candidate has a known_hosts of its own: another machine may answer on one of the addresses, and its key must not
- * stand for our server's. The one that let us in is kept.
+ * Where the key is not known before, each candidate has a known_hosts of its own: another machine may answer on one of
+ * the addresses, and its key must not stand for our server's. The one that let us in is kept.
  */
 bool
 ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address, struct fault *f)
@@ -312,17 +334,19 @@ ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit
 	memset(c, 0, sizeof(c));
 	for (size_t i = 0; i < n; i++) {
 		c[i].address = addresses->v[i];
-		c[i].known_hosts = xasprintf("%s.%zu", known_hosts, i);
-		(void)unlink(c[i].known_hosts); /* of an earlier try; mostly there is none */
+		c[i].known_hosts = t->pinned ? xstrdup(known_hosts) : xasprintf("%s.%zu", known_hosts, i);
+		if (!t->pinned)
+			(void)unlink(c[i].known_hosts); /* of an earlier try; mostly there is none */
 	}
 	ok = rounds(t, c, n, limit_min(limit, t->settings->ssh_timeout), &in, f);
-	if (ok && rename(c[in].known_hosts, known_hosts) != 0)
+	if (ok && !t->pinned && rename(c[in].known_hosts, known_hosts) != 0)
 		ok = fault_errno(f, FAULT_LOCAL, "cannot rename '%s'", c[in].known_hosts);
 	if (ok)
 		*address = xstrdup(c[in].address);
 	t->known_hosts = known_hosts;
 	for (size_t i = 0; i < n; i++) {
-		(void)unlink(c[i].known_hosts); /* as above */
+		if (!t->pinned)
+			(void)unlink(c[i].known_hosts); /* as above */
 		free(c[i].known_hosts);
 	}
 	return ok;

@@ -62,6 +62,16 @@ append_safe(struct buf *b, const char *s, size_t len, char newline)
 	}
 }
 
+size_t
+text_cut(const char *s, size_t len)
+{
+	if (strnlen(s, len + 1) <= len)
+		return strlen(s);
+	while (len > 0 && ((unsigned char)s[len] & 0xc0) == 0x80) /* what would come next goes on with a character */
+		len--;
+	return len;
+}
+
 void
 text_one_line(char *out, size_t size, const char *s)
 {
@@ -70,14 +80,18 @@ text_one_line(char *out, size_t size, const char *s)
 	bool blank = true; /* leading blanks go */
 
 	append_safe(&b, s, strlen(s), ' ');
-	for (size_t i = 0; i < b.len && at + 1 < size; i++) {
+	for (size_t i = 0; i < b.len; i++) { /* in place */
 		if (b.data[i] == ' ' && blank)
 			continue;
 		blank = b.data[i] == ' ';
-		out[at++] = b.data[i];
+		b.data[at++] = b.data[i];
 	}
-	while (at > 0 && out[at - 1] == ' ')
+	buf_puts(&b, ""); /* data is there even when s was empty */
+	b.data[at] = '\0';
+	at = text_cut(b.data, size - 1);
+	while (at > 0 && b.data[at - 1] == ' ')
 		at--;
+	memcpy(out, b.data, at);
 	out[at] = '\0';
 }
 

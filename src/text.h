@@ -15,6 +15,9 @@
  */
 void text_one_line(char *out, size_t size, const char *s);
 
+/* Where to cut well-formed s so that at most len bytes are left, and no UTF-8 character is cut in half. */
+size_t text_cut(const char *s, size_t len);
+
 /* s (len bytes, may hold NUL) with everything but printable ASCII, UTF-8 and newline escaped; the caller's. */
 char *text_safe(const char *s, size_t len);
 

@@ -38,6 +38,7 @@ block() {
 		644 usr/share/fish/vendor_completions.d/novajob.fish
 		644 usr/share/man/man1/novajob.1
 		644 usr/share/man/man5/novajob.conf.5
+		644 usr/share/man/man7/novajob-faults.7
 		644 usr/share/zsh/site-functions/_novajob
 	END
 	run -0 "$T/root/usr/bin/novajob" --version
@@ -90,7 +91,7 @@ block() {
 	assert_equal "$stderr" ''
 	local json=$output
 	run -0 jq -r --arg file "$T/novajob.conf" '[.[] | select(.from | startswith($file))] | length' <<<"$json"
-	assert_output "$(grep -c '^[a-z-]* *=' "$T/novajob.conf")"
+	assert_output "$(sed '/^\[/,$d' "$T/novajob.conf" | grep -c '^[a-z-]* *=')" # sections are for jobs
 	# all that a job needs is there: config only lacks the key's file
 	: >"$T/key"
 	echo '{"id": 1, "job_info": {"project_id": 1}, "git_info": {"repo_url": "https://gitlab.example/a/b.git"}}' >"$T/job.json"

@@ -119,7 +119,7 @@ newest_image() {
 	local newest
 	newest=$(newest_image builder)
 	run -2 novajob prepare
-	assert_line --regexp "image 'builder': 2 of that name; taking [0-9a-f-]{36}, the one updated last"
+	assert_line --regexp "image 'builder': 2 fit; taking [0-9a-f-]{36}, the one updated last"
 	assert_output --partial "taking $newest, the"
 	assert_line --regexp 'error: server [0-9a-f-]{36} is not ACTIVE within create-timeout \(1\.0 s\): it is BUILD'
 	no_server

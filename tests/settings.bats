@@ -7,80 +7,8 @@ bats_require_minimum_version 1.5.0
 
 setup()
 {
-	bats_load_library bats-support
-	bats_load_library bats-assert
-	local name
-
-	for name in $(compgen -e | grep -E '^(NOVAJOB|CUSTOM_ENV)_') FLAVOR BUILDER_IMAGE NETWORK KEY_PAIR_NAME \
-		SECURITY_GROUP USERNAME SSH_TIMEOUT; do
-		unset "$name"
-	done
-	T=$BATS_TEST_TMPDIR
-	export HOME=$T LC_ALL=C TZ=UTC TMPDIR=$T
-	export NOVAJOB_SETTINGS=/dev/null # whatever /etc/novajob has
-	export JOB_RESPONSE_FILE=$T/job.json
-	umask 022
-	CONF=$T/novajob.conf
-	KEY=$T/key
-	: >"$KEY"
-	job '.'
-	program=${NOVAJOB:-$BATS_TEST_DIRNAME/../build/novajob}
-	# what config needs and has no default
-	needed=(--flavor=f1 --image=i1 --username=u1 "--private-key=$KEY")
-}
-
-novajob()
-{
-	"$program" "$@"
-}
-
-# The job file, changed by a jq filter.
-job()
-{
-	jq -c "$1" >"$T/job.json" <<-'END'
-		{"id": 42, "token": "glcbt-VERYSECRET", "job_info": {"project_id": 7, "project_full_path": "group/project",
-		 "instance_uuid": "aaaa-bbbb"}, "git_info": {"repo_url": "https://u:VERYSECRET@gitlab.example/g/p.git",
-		 "ref": "main", "protected": true}, "runner_info": {"timeout": 1800}, "image": {"name": "debian"},
-		 "variables": [{"key": "CI_JOB_ID", "value": "666"}]}
-	END
-}
-
-# value SETTING [ARG…]: the value, or "null"; where SETTING [ARG…]: its source.
-value()
-{
-	local name=$1
-	novajob settings --json "${@:2}" | jq -r --arg n "$name" '.[$n].value'
-}
-
-where()
-{
-	local name=$1
-	novajob settings --json "${@:2}" | jq -r --arg n "$name" '.[$n].from'
-}
-
-# What config hands on, as "value<TAB>from".
-resolved()
-{
-	local name=$1 answer
-	answer=$(novajob config "${@:2}") || return
-	jq -r --arg n "$name" '.job_env.NOVAJOB_RESOLVED | fromjson | [.settings[$n], .from[$n] // "default"] | @tsv' <<<"$answer"
-}
-
-equal()
-{
-	[[ $1 == "$2" ]] || fail "got '$1', expected '$2'"
-}
-
-# refused CODE PATTERN COMMAND…: it fails with that code, nothing on stdout, and one error line matching the extended regex.
-refused()
-{
-	local code=$1 pattern=$2
-	run "-$code" --separate-stderr "${@:3}"
-	equal "$output" ""
-	# shellcheck disable=SC2154 # set by run
-	[[ $stderr =~ $pattern ]] || fail "no '$pattern' in: $stderr"
-	equal "$(grep -c '^novajob: error: ' <<<"$stderr")" 1
-	[[ $stderr != *VERYSECRET* ]] || fail "a secret in: $stderr"
+	load settings
+	settings_setup
 }
 
 # ---- sources and their order
@@ -225,7 +153,7 @@ refused()
 }
 
 @test "compat is none or python" {
-	refused 2 "compat: 'ruby' is neither none nor python" novajob settings --compat=ruby
+	refused 2 "compat: 'ruby' is none of: none,python" novajob settings --compat=ruby
 }
 
 @test "names take what clouds name things with" {
@@ -284,7 +212,7 @@ refused()
 		['flavor']=":1: no '=' in the line"
 		['= x']=":1: there is no setting ''"
 		[$'\n\nflavor = a\nimage = b\nflavor = c']=':5: flavor is set twice, first in line 3'
-		['[pool]']=":1: sections are not known"
+		['[pool]']=":1: 'pool' makes no sense in a section's head"
 		[$'flavor = a\r']=':1: a carriage return'
 		['flavor = "a"']=":1: flavor: the character '\"' is not allowed"
 		[$'# x\nssh-port = no']=':2: ssh-port: '
@@ -464,6 +392,7 @@ refused()
 	local i
 	for i in "${!needed[@]}"; do
 		local args=("${needed[@]}") name=${needed[i]%%=*}
+		[[ $name != --keys ]] || continue
 		unset "args[i]"
 		refused 2 "error: ${name#--} is not set" novajob config "${args[@]}"
 	done
@@ -473,6 +402,13 @@ refused()
 	refused 2 "private-key '$T/none' .--private-key.: No such file" novajob config "${needed[@]}" "--private-key=$T/none"
 	refused 2 'is no regular file' novajob config "${needed[@]}" "--private-key=$T"
 	refused 2 "ssh-config '$T/none'" novajob config "${needed[@]}" "--ssh-config=$T/none"
+}
+
+@test "with keys per job no private key is needed, or looked at" {
+	run -0 novajob config --flavor=f1 --image=i1 --username=u1
+	run -0 novajob config --flavor=f1 --image=i1 --username=u1 --private-key="$T/none"
+	refused 2 "error: private-key is not set" novajob config --flavor=f1 --image=i1 --username=u1 --key-pair=k
+	run -0 novajob config --flavor=f1 --image=i1 --username=u1 --key-pair=k --keys=per-job
 }
 
 @test "config starts no child and opens no socket" {
@@ -496,7 +432,7 @@ refused()
 	long=/$(printf 'x%.0s' {1..999})
 	while read -r name; do
 		args+=("--$name=$long")
-	done < <(novajob --help | sed -n 's/^ *--\([a-z-]*\)=PATH .*/\1/p' | grep -v -e private-key -e ssh-config)
+	done < <(novajob --help | sed -n 's/^ *--\([a-z-]*\)=PATH .*/\1/p' | grep -v -e private-key -e ssh-config -e user-data)
 	((${#args[@]} >= 4)) || fail "no paths found"
 	run -0 novajob config "${needed[@]}" "${args[@]}"
 	((${#output} < 60000)) || fail "${#output} bytes"
@@ -702,7 +638,7 @@ python_env()
 	unset JOB_RESPONSE_FILE
 	export CUSTOM_ENV_CI_JOB_ID=77 CUSTOM_ENV_CI_PROJECT_ID=8 CUSTOM_ENV_CI_SERVER_HOST=gitlab.example
 	refused 2 'JOB_RESPONSE_FILE is not set' novajob config "${needed[@]}"
-	CUSTOM_ENV_NOVAJOB_TRUST_VARIABLES=yes refused 1 'lets jobs set' novajob config "${needed[@]}"
+	CUSTOM_ENV_NOVAJOB_TRUST_VARIABLES=yes refused 2 'JOB_RESPONSE_FILE is not set' novajob config "${needed[@]}"
 	run -0 --separate-stderr novajob -v config "${needed[@]}" --trust-variables=yes
 	assert_regex "$stderr" 'job 77 of'
 }

@@ -159,15 +159,15 @@ settings_section()
 
 @test "the manual is clean mdoc" {
 	command -v mandoc >/dev/null || skip "no mandoc"
-	run -0 mandoc -T lint -W warning "$top/man/novajob.1" "$top/man/novajob.conf.5"
+	run -0 mandoc -T lint -W warning "$top"/man/*.[157]
 	assert_output ""
 }
 
 @test "the settings file in the manual is one, and its values arrive" {
 	sed -n '/^\.Sh EXAMPLES/,$p' "$top/man/novajob.conf.5" | sed -n '/^\.Bd/,/^\.Ed/p' | grep -v '^\.' >"$T/conf"
 	run -0 novajob settings "--settings=$T/conf" --json
-	[[ $(jq -r '.flavor.value + " " + .image.value' <<<"$output") == 'm1.small Debian 12 (CI)' ]]
-	[[ $(jq -r '[.[] | select(.from != "default")] | length' <<<"$output") == $(grep -c '^[a-z].*=' "$T/conf") ]]
+	[[ $(jq -r '.flavor.value + " " + .image.value' <<<"$output") == 'm1.small, c1.small Debian 12 (CI)' ]]
+	[[ $(jq -r '[.[] | select(.from != "default")] | length' <<<"$output") == $(sed '/^\[/,$d' "$T/conf" | grep -c '^[a-z].*=') ]]
 }
 
 @test "the commands in the manual's examples work" {
@@ -237,8 +237,8 @@ complete_bash()
 	assert_output prepare
 	run -0 complete_bash novajob help prepare ''
 	assert_output ''
-	run -0 complete_bash novajob settings --j
-	assert_output $'--job-may-set=\n--json'
+	run -0 complete_bash novajob settings --js
+	assert_output --json
 	run -0 complete_bash novajob config --json
 	assert_output ''
 	run -0 complete_bash novajob config ''

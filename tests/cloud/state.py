@@ -134,7 +134,10 @@ class Cloud:
             image_id = fixed_id('image %d %s' % (number, name))
             self.images[image_id] = {
                 'id': image_id, 'name': name, 'updated_at': updated,
-                'created_at': '2026-01-0%dT08:00:00Z' % (number + 1)}
+                'created_at': '2026-01-0%dT08:00:00Z' % (number + 1),
+                'os_distro': 'debian'}
+            if name == 'builder':
+                self.images[image_id]['ci'] = 'yes'
         self.groups = {fixed_id('group ' + n): n for n in ('default', 'ci')}
         self.net = ipaddress.ip_network(net)
         self.networks = self._divide()

@@ -161,7 +161,7 @@ said_or_ended() {
 	passes
 	local newest
 	newest=$(/usr/bin/openstack image list --name builder --sort updated_at:desc -f value -c ID | head -1)
-	run -0 grep "image 'builder': 2 of that name; taking $newest" "$LOG"
+	run -0 grep "image 'builder': 2 fit; taking $newest" "$LOG"
 	fault_row 'two images have the name' prepare 0 "$LOG"
 }
 

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * addresses.h - which of a server's addresses to log in at: the setting
+ * address. Only numbers are addresses here: nothing is ever looked up.
+ */
+#ifndef NOVAJOB_ADDRESSES_H
+#define NOVAJOB_ADDRESSES_H
+
+#include <stdbool.h>
+
+#include "strv.h"
+
+/* Is it an IPv4 or IPv6 address? */
+bool addresses_is_one(const char *s);
+
+/* Is it a value of the setting: "auto", "4", "6", or a network "10.0.0.0/8", "fd00::/8"? */
+bool addresses_ok(const char *which);
+
+/* Keep of the list what the setting asks for, in its order; returns how many were dropped. */
+size_t addresses_choose(struct strv *list, const char *which);
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_plan.c - for the operator: what novajob would do for a job, with that
+ * job's environment: every setting with its source, every command with its
+ * arguments. Nothing is run, nothing is written.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "building.h"
+#include "clock.h"
+#include "cmd.h"
+#include "json.h"
+#include "keys.h"
+#include "ssh.h"
+#include "xalloc.h"
+
+struct plan_opts {
+	bool json;
+};
+
+static const struct opt opts[] = {
+	{ "json", 0, OPT_FLAG, offsetof(struct plan_opts, json), NULL, "print a JSON object" },
+	{ 0 },
+};
+
+/* What is not known before it is done stands so in the commands. */
+#define IMAGE_ID   "<id of the image>"
+#define SERVER_ID  "<id of the server>"
+#define ADDRESS    "<address of the server>"
+
+struct plan {
+	const struct settings *st;
+	const struct job *job;
+	json_t *stages; /* [{"stage", "commands": [[…]]}] */
+	json_t *now;    /* the commands of the last one; borrowed */
+};
+
+static void
+stage(struct plan *p, const char *name)
+{
+	p->now = json_array();
+	(void)json_array_append_new(p->stages, json_pack("{s:s, s:o}", "stage", name, "commands", p->now)); /* OOM only */
+}
+
+/* One command: the program, or NULL where argv has it, and its words. */
+static void
+command(struct plan *p, const char *program, const struct strv *argv)
+{
+	json_t *words = json_array();
+
+	if (program != NULL)
+		(void)json_array_append_new(words, json_string(program)); /* out of memory only, as below */
+	for (size_t i = 0; i < argv->len; i++)
+		(void)json_array_append_new(words, json_string(argv->v[i]));
+	(void)json_array_append_new(p->now, words);
+}
+
+static void
+plan_create(struct plan *p, const struct state *state)
+{
+	auto_strv struct strv image = STRV_INIT;
+	struct building b = { .st = p->st, .job = p->job, .try = "<try>" };
+	struct building_wish w;
+
+	if (!os_is_id(p->st->image)) {
+		os_image_words(p->st->image, &image);
+		command(p, p->st->openstack, &image);
+	}
+	b.image_id = xstrdup(os_is_id(p->st->image) ? p->st->image : IMAGE_ID);
+	b.user_data = keys_user_data(p->st, state);
+	b.record.expires = job_expires(p->job, p->st->max_life);
+	choices_init(&b.choices, p->st);
+	do {
+		auto_strv struct strv words = STRV_INIT;
+
+		building_wish(&b, &w);
+		os_create_words(&w.wish, &words);
+		command(p, p->st->openstack, &words);
+		building_wish_free(&w);
+	} while (choices_next(&b.choices)); /* each that may come */
+	choices_free(&b.choices);
+	free(b.image_id);
+	free(b.user_data);
+}
+
+static void
+plan_look(struct plan *p, const char *regex)
+{
+	auto_strv struct strv words = STRV_INIT;
+
+	os_list_words(regex, &words);
+	command(p, p->st->openstack, &words);
+}
+
+static void
+plan_stages(struct plan *p, const struct state *state)
+{
+	auto_free char *identity = keys_identity(p->st, state);
+	auto_free char *known_hosts = keys_known_hosts(state);
+	auto_free char *exact = xasprintf("^%s$", p->job->server_name);
+	auto_free char *mine = xasprintf("-job-%" PRId64 "$", p->job->id);
+	struct ssh_target t = { .settings = p->st, .identity = identity, .known_hosts = known_hosts, .address = ADDRESS,
+		.alias = p->job->key, .pinned = settings_keys_per_job(p->st), .first = true };
+	auto_strv struct strv login = STRV_INIT, run = STRV_INIT, delete = STRV_INIT;
+	struct ssh_stage words = { .nonce = "<nonce>", .tag = "<tag>" };
+
+	stage(p, "prepare");
+	for (int host = 0; t.pinned && host < 2; host++) {
+		auto_strv struct strv keygen = STRV_INIT;
+
+		keys_keygen_words(p->st, state, host == 1, &keygen);
+		command(p, NULL, &keygen);
+	}
+	plan_create(p, state);
+	plan_look(p, exact);
+	ssh_login_argv(&login, &t, words.nonce);
+	command(p, NULL, &login);
+	stage(p, "run");
+	t.first = false;
+	ssh_stage_argv(&run, &t, &words, 0);
+	command(p, NULL, &run);
+	stage(p, "cleanup");
+	plan_look(p, mine);
+	os_delete_words(SERVER_ID, &delete);
+	command(p, p->st->openstack, &delete);
+}
+
+static json_t *
+settings_object(const struct settings *s)
+{
+	json_t *o = json_object();
+
+	for (int i = 0; i < SETTINGS_COUNT; i++) {
+		auto_free char *value = settings_shown(s, i);
+		json_t *entry = json_pack("{s:o}", "value", value[0] == '\0' ? json_null() : json_string(value));
+
+		json_put(entry, "from", settings_where(s, i));
+		(void)json_object_set_new(o, setting_infos[i].name, entry); /* out of memory only */
+	}
+	return o;
+}
+
+static void
+print_json(const struct plan *p)
+{
+	json_auto_t *root = json_pack("{s:{s:s, s:s, s:s, s:b, s:s}, s:o, s:O}", "job", "key", p->job->key, "project",
+	    p->job->project, "ref", p->job->ref, "protected", p->job->is_protected, "server", p->job->server_name, "settings",
+	    settings_object(p->st), "stages", p->stages);
+	auto_free char *text = json_text(root);
+
+	(void)puts(text); /* main looks at ferror(stdout) */
+}
+
+/* One command as a line that a shell would take; what runs in the server is shortened to its first words. */
+static void
+print_command(const json_t *words)
+{
+	auto_strv struct strv argv = STRV_INIT;
+	auto_free char *line = NULL;
+	const json_t *word;
+	size_t i;
+
+	json_array_foreach(words, i, word)
+		if (strncmp(json_string_value(word), "exec /bin/sh -c ", 16) == 0)
+			strv_add(&argv, "<what runs in the server>");
+		else
+			strv_add(&argv, json_string_value(word));
+	line = strv_quoted(&argv);
+	(void)printf("  %s\n", line); /* as above */
+}
+
+static void
+print_text(const struct plan *p)
+{
+	const json_t *entry, *words;
+	size_t i, n;
+
+	(void)printf("job %s, project %s, %s ref %s\n\nsettings:\n", p->job->key, p->job->project,
+	    p->job->is_protected ? "protected" : "unprotected", p->job->ref); /* main looks at ferror(stdout), as below */
+	for (int s = 0; s < SETTINGS_COUNT; s++) {
+		auto_free char *value = settings_shown(p->st, s);
+
+		if (value[0] != '\0')
+			(void)printf("  %s = %s  (%s)\n", setting_infos[s].name, value, settings_where(p->st, s));
+	}
+	json_array_foreach(p->stages, i, entry) {
+		(void)printf("\n%s:\n", json_str(entry, "stage"));
+		json_array_foreach(json_object_get(entry, "commands"), n, words)
+			print_command(words);
+	}
+}
+
+static bool
+plan(struct context *c, struct fault *f)
+{
+	const struct plan_opts *o = c->opts;
+	json_auto_t *stages = json_array();
+	struct plan p = { .st = &c->settings, .job = &c->job, .stages = stages };
+	auto_free char *dir = NULL;
+	struct state state = STATE_INIT; /* only its paths: nothing is opened */
+
+	if (!c->job.known)
+		return fault_set(f, FAULT_LOCAL, "JOB_RESPONSE_FILE is empty: there is no job to plan for");
+	if (!settings_complete(&c->settings, f) || !keys_check_user_data(&c->settings, f))
+		return false;
+	state.job = dir = xasprintf("%s/jobs/%s", c->settings.state_dir, c->job.key);
+	plan_stages(&p, &state);
+	(o->json ? print_json : print_text)(&p);
+	return true;
+}
+
+const struct cmd cmd_plan = {
+	.name = "plan",
+	.args = "[--json]",
+	.help = "show what would be done for the job of this environment; run nothing",
+	.min_args = 0,
+	.max_args = 0,
+	.flags = CMD_SETTINGS | CMD_JOB_VARS | CMD_JOB | CMD_FRESH,
+	.opts = opts,
+	.opts_size = sizeof(struct plan_opts),
+	.run = plan,
+};

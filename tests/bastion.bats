@@ -1,0 +1,98 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# bastion.bats - servers that are reached through another host only: ssh-proxy-jump.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+	load lib
+	cloud_up
+}
+
+teardown_file() {
+	load lib
+	cloud_down
+}
+
+setup() {
+	load lib
+	novajob_setup
+	T=$BATS_TEST_TMPDIR
+	ssh-keygen -q -t ed25519 -N '' -f "$T/bastion-host"
+	ssh-keygen -q -t ed25519 -N '' -f "$T/bastion-key"
+	PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	cat >"$T/sshd_config" <<-END
+		Port $PORT
+		ListenAddress 127.0.0.1
+		HostKey $T/bastion-host
+		PidFile $T/pid
+		AuthorizedKeysFile $T/bastion-key.pub
+		StrictModes no
+		LogLevel DEBUG1
+		ForceCommand false
+		PermitRootLogin yes
+	END
+	echo "[127.0.0.1]:$PORT $(cut -d' ' -f1,2 "$T/bastion-host.pub")" >"$T/known"
+	set_to ssh-proxy-jump "$(id -un)@127.0.0.1:$PORT"
+	set_to ssh-proxy-key "$T/bastion-key"
+	set_to ssh-proxy-known-hosts "$T/known"
+}
+
+teardown() {
+	[[ ! -s $T/pid ]] || kill "$(cat "$T/pid")"
+}
+
+bastion_up() {
+	/usr/sbin/sshd -f "$T/sshd_config" -E "$T/bastion.log" 3>&-
+	wait_for 10 test -s "$T/pid"
+}
+
+@test "a whole job goes through the bastion, with its own key and known hosts" {
+	local address
+	bastion_up
+	run -0 job --script-line 'echo from $SSH_CONNECTION'
+	grep -q '^from 127.0.0.1 ' "$LOG" || fail "$(cat "$LOG")"
+	address=$(sed -n 's/.*server is ACTIVE after .* at \([0-9.]*\),.*/\1/p' "$LOG")
+	grep -q "server_request_direct_tcpip: .*target $address port" "$T/bastion.log"
+	assert_equal "$(servers_of "$JOB_ID")" 0
+}
+
+@test "the same with keys per job" {
+	bastion_up
+	sed -i '/^key-pair\|^private-key/d' "$SETTINGS"
+	run -0 job --script-line 'echo hello'
+	grep -qx hello "$LOG"
+}
+
+# bats test_tags=fault
+@test "a bastion with another host key, or none: no login, said" {
+	set_to ssh-timeout 4
+	stage_env
+	run -2 novajob prepare
+	assert_output --regexp 'error: no login .*Connection refused'
+	printf '%s\n' "${lines[@]}" >"$T/log"
+	novajob cleanup
+	fault_row 'the bastion is down' prepare 2 "$T/log"
+	bastion_up
+	ssh-keygen -q -t ed25519 -N '' -f "$T/other"
+	echo "[127.0.0.1]:$PORT $(cut -d' ' -f1,2 "$T/other.pub")" >"$T/known"
+	JOB_ID=$((JOB_ID + 1))
+	stage_env
+	run -2 novajob prepare
+	assert_output --regexp 'error: no login .*: the bastion does not let us through: Host key verification failed'
+	printf '%s\n' "${lines[@]}" >"$T/log"
+	run ! grep -q 'Accepted publickey' "$T/bastion.log"
+	novajob cleanup
+	fault_row 'the bastion has another host key than it is known by' prepare 2 "$T/log"
+}
+
+@test "a bastion without key or known hosts is told before anything is created" {
+	sed -i '/^ssh-proxy-key/d' "$SETTINGS"
+	stage_env
+	run -2 novajob config
+	assert_output --partial 'needs ssh-proxy-key and ssh-proxy-known-hosts'
+	set_to ssh-proxy-key "$T/nothing"
+	run -2 novajob prepare
+	assert_output --partial "ssh-proxy-key '$T/nothing'"
+	assert_equal "$(servers_of "$JOB_ID")" 0
+}

@@ -1,0 +1,214 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# keys.bats - keys of each job alone: made before the server, told to it in user-data, pinned, gone with the job.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+	load lib
+	cloud_up
+}
+
+teardown_file() {
+	load lib
+	cloud_down
+}
+
+setup() {
+	load lib
+	novajob_setup
+	sed -i '/^key-pair\|^private-key/d' "$SETTINGS"
+	T=$BATS_TEST_TMPDIR
+	JOB_DIR=$STATE/jobs/11111111-2222-3333-4444-555555555555-$JOB_ID
+}
+
+teardown() {
+	[[ ! -s ${T:-/nonexistent}/impostor.pid ]] || kill "$(cat "$T/impostor.pid")"
+	cloud knobs '[]'
+}
+
+# The job's server, as the API shows it.
+shown() {
+	/usr/bin/openstack server show -f json "$(cloud servers | grep -- "-job-$JOB_ID " | cut -d' ' -f1)"
+}
+
+# impostor ADDRESS: another machine takes the address: it lets everybody in and keeps whatever it is sent in $T/got.
+impostor() {
+	[[ -e $T/impostor_key ]] || ssh-keygen -q -t ed25519 -N '' -f "$T/impostor_key"
+	cat >"$T/impostor.conf" <<-END
+		Port $(cat "$CLOUD/ssh-port")
+		ListenAddress $1
+		HostKey $T/impostor_key
+		PidFile $T/impostor.pid
+		AuthorizedKeysCommand /bin/sh -c "cat $T/authorized"
+		AuthorizedKeysCommandUser root
+		StrictModes no
+		ForceCommand /bin/sh -c "echo in >>$T/got; cat >>$T/got"
+	END
+	cp "$JOB_DIR/id_ed25519.pub" "$T/authorized"
+	/usr/sbin/sshd -f "$T/impostor.conf" -E "$T/impostor.log" 3>&-
+	wait_for 10 test -s "$T/impostor.pid"
+}
+
+@test "a whole job without a key pair" {
+	run -0 job --script-line 'echo hello' --script-line 'cat /proc/self/environ | tr "\0" "\n" | grep -c NOVASIM_SERVER'
+	run -0 grep -x hello "$LOG"
+	assert_equal "$(servers_of "$JOB_ID")" 0
+}
+
+@test "the cloud gets no key pair, but user-data on a config drive; the files are ours alone" {
+	prepared
+	run -0 jq -r '.key_name, .config_drive' <<<"$(shown)"
+	assert_output $'null\nTrue' || assert_output $'\nTrue'
+	run -0 stat -c %a "$JOB_DIR" "$JOB_DIR/id_ed25519" "$JOB_DIR/host_ed25519" "$JOB_DIR/user-data" "$JOB_DIR/known_hosts"
+	assert_output $'700\n600\n600\n600\n600'
+	run -0 head -1 "$JOB_DIR/user-data"
+	assert_output '#cloud-config'
+	run ! grep -qF "$(tail -2 "$JOB_DIR/id_ed25519" | head -1)" "$JOB_DIR/user-data" # the client's private key is not the server's to know
+	novajob cleanup
+	run -0 ls "$JOB_DIR"
+	assert_output record.json
+}
+
+@test "each job, and each try, has other keys" {
+	prepared
+	first=$(cat "$JOB_DIR/id_ed25519.pub" "$JOB_DIR/known_hosts")
+	prepared
+	assert [ "$(cat "$JOB_DIR/id_ed25519.pub")" != "$(head -1 <<<"$first")" ]
+	assert [ "$(cat "$JOB_DIR/known_hosts")" != "$(tail -1 <<<"$first")" ]
+	novajob cleanup
+}
+
+@test "every connection is strict from the first byte" {
+	set_to ssh "$T/ssh"
+	printf '#!/bin/sh\nprintf "%%s\\n" "$@" >>%s\nexec ssh "$@"\n' "$T/argv" >"$T/ssh"
+	chmod 755 "$T/ssh"
+	run -0 job --script-line true
+	run -0 grep -c '^StrictHostKeyChecking=' "$T/argv"
+	(($(grep -cx 'StrictHostKeyChecking=yes' "$T/argv") == output && output > 2))
+	run ! grep -q BEGIN "$T/argv"
+}
+
+@test "a server whose keys come late is waited for" {
+	cloud knobs '[{"match": "job-'"$JOB_ID"'$", "key_delay": 2}]'
+	prepared
+	novajob cleanup
+}
+
+@test "a prepare that fails destroys the keys" {
+	cloud knobs '[{"match": "job-'"$JOB_ID"'$", "wrong_key": true}]'
+	set_to ssh-timeout 3
+	stage_env
+	run -2 novajob prepare
+	run -0 ls "$JOB_DIR"
+	assert_output record.json
+	novajob cleanup
+}
+
+# ---- the operator's user-data beside ours
+
+@test "the operator's cloud-config and script are merged with ours" {
+	ssh-keygen -q -t ed25519 -N '' -C theirs -f "$T/theirs"
+	printf '%s\n' '#cloud-config' 'ssh_authorized_keys:' "  - $(cat "$T/theirs.pub")" >"$T/cloud-config"
+	set_to user-data "$T/cloud-config"
+	prepared
+	server=$(jq -r .server_id "$JOB_DIR/record.json")
+	run -0 cat "$CLOUD/servers/$server/authorized_keys"
+	assert_output --partial ' theirs'
+	assert_output --partial ' novajob'
+	novajob cleanup
+	printf '#!/bin/sh\necho ran >%s\n' "$T/ran" >"$T/script"
+	set_to user-data "$T/script"
+	prepared
+	wait_for 10 test -s "$T/ran"
+	novajob cleanup
+	# and one that is a multi-part already
+	printf '%s\n' 'Content-Type: multipart/mixed; boundary="b"' 'MIME-Version: 1.0' '' '--b' 'Content-Type: text/x-shellscript' '' \
+		'#!/bin/sh' "echo ran >$T/ran2" '--b--' >"$T/multi"
+	set_to user-data "$T/multi"
+	prepared
+	wait_for 10 test -s "$T/ran2"
+	novajob cleanup
+}
+
+@test "user-data with a key pair is handed on as it is" {
+	set_to key-pair ci-key
+	set_to private-key "$CLOUD/id_ed25519"
+	printf '#!/bin/sh\necho ran >%s\n' "$T/ran" >"$T/script"
+	set_to user-data "$T/script"
+	prepared
+	wait_for 10 test -s "$T/ran"
+	novajob cleanup
+}
+
+@test "user-data that will not do is told before anything is created" {
+	local text
+	local -A cases=(
+		['#cloud-config\nssh_keys:\n  rsa_private: x\n']='sets ssh_keys:'
+		['hello\n']='begins with nothing that cloud-init knows'
+		['\x1f\x8b\x08']='is compressed'
+		['#!/bin/sh\n\0']='NUL byte'
+		['#!/bin/sh\n'"$(printf 'x%.0s' {1..50000})"]='larger than 48 KiB'
+	)
+	stage_env
+	set_to user-data "$T/data"
+	for text in "${!cases[@]}"; do
+		printf '%b' "$text" >"$T/data"
+		run -2 novajob config
+		assert_output --partial "user-data: '$T/data' ${cases[$text]}" || assert_output --partial "${cases[$text]}"
+	done
+	rm "$T/data"
+	run -2 novajob prepare
+	assert_output --partial "user-data: cannot open '$T/data'"
+	assert_equal "$(servers_of "$JOB_ID")" 0
+}
+
+# ---- a man in the middle
+
+# bats test_tags=fault
+@test "another machine on the address gets nothing: not at the first login" {
+	local address
+	cloud knobs '[{"match": "job-'"$JOB_ID"'$", "no_sshd": true}]'
+	set_to ssh-timeout 8
+	stage_env
+	"$NOVAJOB" --settings="$SETTINGS" prepare >"$T/log" 2>&1 3>&- &
+	started
+	wait_for 30 grep -q 'server is ACTIVE' "$T/log"
+	impostor "$(sed -n 's/.*server is ACTIVE after .* at \([0-9.]*\),.*/\1/p' "$T/log")"
+	wait_started
+	grep -q 'answers with another host key than the one made for this job' "$T/log" || fail "$(cat "$T/log")"
+	grep -q 'error: no login .* the host key made for this job never showed' "$T/log" || fail "$(cat "$T/log")"
+	assert_file_not_exist "$T/got"
+	novajob cleanup
+	fault_row 'another machine answers on the address of a new server' prepare 2 "$T/log"
+}
+
+# bats test_tags=fault
+@test "another machine on the address gets nothing: not in mid-job, not even the script" {
+	local address
+	prepared
+	address=$(jq -r .address "$JOB_DIR/record.json")
+	cloud knobs '[{"match": "job-'"$JOB_ID"'$", "no_sshd": true}]'
+	cloud kill "$(jq -r .server_id "$JOB_DIR/record.json")"
+	impostor "$address"
+	echo 'echo secret' >"$T/script"
+	run -2 novajob run "$T/script" build_script
+	printf '%s\n' "${lines[@]}" >"$T/log"
+	assert_output --partial 'another machine'
+	assert_file_not_exist "$T/got"
+	novajob cleanup
+	fault_row 'another machine takes the address of the server in mid-job' run 2 "$T/log"
+}
+
+@test "the test's impostor would take what it is sent" {
+	prepared
+	address=$(jq -r .address "$JOB_DIR/record.json")
+	cp "$JOB_DIR/id_ed25519" "$T/id"
+	cloud kill "$(jq -r .server_id "$JOB_DIR/record.json")"
+	impostor "$address"
+	echo taken | ssh -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -i "$T/id" \
+		-p "$(cat "$CLOUD/ssh-port")" "$address" true 2>/dev/null || true
+	run -0 cat "$T/got"
+	assert_output $'in\ntaken'
+	novajob cleanup
+}
