@@ -191,7 +191,11 @@ login(struct prepare *p, struct fault *f)
 	struct ssh_target t = { .settings = p->b.st, .identity = identity, .known_hosts = known_hosts,
 		.alias = p->b.job->key, .pinned = settings_keys_per_job(p->b.st), .first = true };
 
-	return ssh_login(&t, &p->b.record.addresses, p->b.limit, &p->b.record.address, f);
+	if (!ssh_login(&t, &p->b.record.addresses, p->b.limit, &p->b.record.address, f))
+		return false;
+	if (!t.pinned)
+		log_say("the server's host key is believed at this first login, and held to from now on: keys are shared");
+	return true;
 }
 
 /* The steps, each with its time. */

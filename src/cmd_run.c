@@ -143,6 +143,13 @@ look(const struct settings *st, const struct record *r, const struct remote_resu
 	return FATE_UNKNOWN;
 }
 
+/* Did ssh refuse to talk to what answered? Then nothing was sent, not even the script. */
+static bool
+is_foreign(const struct remote_result *result)
+{
+	return result->end == REMOTE_UNREACHED && strstr(result->said, "Host key verification failed") != NULL;
+}
+
 /* The server, or the way to it, is lost: note it, tell it. */
 static bool
 lost(const struct state *state, struct record *r, const struct remote_result *result, char *why, const char *stage,
@@ -154,6 +161,11 @@ lost(const struct state *state, struct record *r, const struct remote_result *re
 
 	if (!record_update(r, state, note_lost, why, &note))
 		log_debug("%s", note.text); /* cleanup was faster */
+	if (is_foreign(result)) {
+		(void)fault_set(f, FAULT_SSH, "%s: the host key of server %s (%s) changed: another machine answers on its address, and was "
+		    "sent nothing; %s", stage, id, address, why);
+		return fault_hint(f, "look at the network before you trust it; a retry of the job gets a new server");
+	}
 	(void)fault_set(f, FAULT_SSH, "%s: the connection to server %s (%s) was lost: %s%s%s%s", stage, id, address, why,
 	    result->said[0] == '\0' ? "" : " (ssh: ", result->said, result->said[0] == '\0' ? "" : ")");
 	return fault_hint(f, "no script's fault: a retry of the job gets a new server");
@@ -223,7 +235,7 @@ run_script(const struct ssh_target *t, int fd, int64_t size, struct remote_resul
 			again--;
 			continue;
 		}
-		if (result->end != REMOTE_UNREACHED || again == RECONNECT_MAX || !limit_sleep(limit, pause_ms[again]))
+		if (result->end != REMOTE_UNREACHED || is_foreign(result) || again == RECONNECT_MAX || !limit_sleep(limit, pause_ms[again]))
 			return true;
 	}
 }

@@ -131,6 +131,14 @@ impostor() {
 	novajob cleanup
 }
 
+@test "with a shared key the log says once that the host key is believed" {
+	set_to key-pair ci-key
+	set_to private-key "$CLOUD/id_ed25519"
+	run -0 job --script-line true
+	run -0 grep -c "the server's host key is believed at this first login" "$LOG"
+	assert_output 1
+}
+
 @test "user-data with a key pair is handed on as it is" {
 	set_to key-pair ci-key
 	set_to private-key "$CLOUD/id_ed25519"

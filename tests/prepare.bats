@@ -55,7 +55,7 @@ property() {
 	local before began=$EPOCHSECONDS
 	before=$(requests_so_far)
 	run -0 novajob prepare
-	assert_line --regexp "^novajob: creating server 'gitlab-builder-7-project-42-concurrent-0-job-$JOB_ID': flavor m1.tiny, image builder-one, network ci-net$"
+	assert_line --regexp "^novajob: creating server 'gitlab-builder-7-project-42-concurrent-0-job-$JOB_ID': flavor m1.tiny, network ci-net, image builder-one$"
 	assert_line --regexp '^novajob: server [0-9a-f-]{36} is created.*waiting for ACTIVE$'
 	assert_line --regexp "^novajob: server is ACTIVE .* at 127[.0-9]*, logging in as $(cat "$CLOUD/user")$"
 	assert_line --regexp '^novajob: ready in [0-9]+\.[0-9] s: create [0-9]+\.[0-9], build [0-9]+\.[0-9], ssh [0-9]+\.[0-9]$'

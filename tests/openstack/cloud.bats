@@ -133,6 +133,26 @@ said_or_ended() {
 	passes
 }
 
+@test "a whole job with keys of its own, by cloud-config and by a script" {
+	needs_own_cloud
+	sed -i '/^key-pair\|^private-key/d' "$SETTINGS"
+	passes
+	run ! grep -q 'believed at this first login' "$LOG"
+	JOB_ID=$((JOB_ID + 1))
+	set_to key-delivery script
+	passes
+}
+
+@test "the operator's cloud-config beside the job's keys: both count" {
+	needs_own_cloud
+	sed -i '/^key-pair\|^private-key/d' "$SETTINGS"
+	printf '%s\n' '#cloud-config' 'write_files:' '  - path: /etc/motto' '    content: "both count"' >"$BATS_TEST_TMPDIR/data"
+	set_to user-data "$BATS_TEST_TMPDIR/data"
+	run -0 job --script-line 'cat /etc/motto'
+	run -0 grep -x 'both count' "$LOG"
+	nothing_left
+}
+
 @test "a script's exit code is GitLab's to know" {
 	run -3 job --script-line 'exit 3'
 	run -0 jq -r '[.failure_reason, .exit_code] | @csv' "$RESULT"
