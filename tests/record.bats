@@ -506,6 +506,7 @@ in_trouble() {
 		has_servers 0
 		printf '%s\n' "$output" >"$LOG"
 		fault_row "the state directory is $what, at cleanup" cleanup 0 "$LOG"
+		in_trouble $what # cleanup has made room: known_hosts is gone
 		run -2 novajob prepare
 		assert_line --partial 'nothing is created: cannot '
 		has_servers 0

@@ -269,7 +269,7 @@ no_account() {
 }
 
 # bats test_tags=fault
-@test "TERM to a server that does not answer any more: stop-grace + 2 s, and it is said" {
+@test "TERM to a server that does not answer any more: stop-grace and seconds, and it is said" {
 	set_to state-dir "$STATE"
 	set_to stop-grace 1
 	prepared
