@@ -122,7 +122,7 @@ cleanup(struct context *ctx, struct fault *f)
 	to.try = r.try;
 	if (has_record && !record_update(&after, &state, finish, &to, &record_fault))
 		log_debug("%s", record_fault.text);
-	if (state.job != NULL && !keys_destroy(&state, &record_fault))
+	if (state.job != NULL && !keys_destroy(&state, &record_fault) && settings_keys_per_job(st)) /* else nothing is secret */
 		log_say("warning: %s", record_fault.text);
 	return ok || failed(job, f);
 }

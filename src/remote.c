@@ -17,7 +17,7 @@
 #define STATUS_LINE_MAX  ((size_t)16 * 1024) /* of ssh's stderr; longer lines are passed on in parts */
 #define WORDS_MAX        ((size_t)80) /* of the wrapper, in a line: its own are shorter */
 #define QUIET_MS         1000  /* the script or ssh has ended, yet neither mark nor EOF: nobody prints any more */
-#define AFTER_STOP_MS    2000  /* beyond stop-grace: for the second connection and the last words */
+#define AFTER_STOP_MS    5000  /* beyond stop-grace: for the second connection, and a busy server that looks through /proc */
 
 enum step {
 	RUNNING,
