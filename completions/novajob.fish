@@ -27,6 +27,7 @@ complete -c novajob -l settings -r -F -d 'read settings from this file'
 complete -c novajob -l flavor -x -d 'flavor of the server'
 complete -c novajob -l image -x -d 'image of the server'
 complete -c novajob -l network -x -d 'network of the server'
+complete -c novajob -l floating-network -x -d 'network of floating addresses'
 complete -c novajob -l security-group -x -d 'security group of the server'
 complete -c novajob -l key-pair -x -d 'key pair of the cloud'
 complete -c novajob -l username -x -d 'login name in the server'
@@ -75,4 +76,9 @@ complete -c novajob -l allow-security-group -x -d "patterns of what a job may se
 complete -c novajob -l allow-availability-zone -x -d "patterns of what a job may set availability-zone to"
 complete -c novajob -l allow-key-pair -x -d "patterns of what a job may set key-pair to"
 complete -c novajob -l allow-username -x -d "patterns of what a job may set username to"
+complete -c novajob -l ready-command -x -d 'run in the server until it is ready'
+complete -c novajob -l ready-timeout -x -d 'limit for ready-command'
+complete -c novajob -l runner-binary -r -F -d 'gitlab-runner for servers without'
+complete -c novajob -l prepare-script -r -F -d 'script run in the server before the job'
+complete -c novajob -l prepare-script-timeout -x -d 'limit for prepare-script'
 complete -c novajob -l compat -x -a 'none python' -d 'interface of another executor'

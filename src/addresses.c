@@ -49,8 +49,12 @@ addresses_ok(const char *which)
 	unsigned char bytes[BYTES_MAX];
 	size_t bits;
 
-	return strcmp(which, "auto") == 0 || strcmp(which, "4") == 0 || strcmp(which, "6") == 0 ||
-	    parse_network(which, bytes, &bits) > 0;
+	static const char *const words[] = { "auto", "fixed", "floating", "4", "6" };
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (strcmp(which, words[i]) == 0)
+			return true;
+	return parse_network(which, bytes, &bits) > 0;
 }
 
 static bool
@@ -66,27 +70,39 @@ in_network(const char *address, const char *network)
 }
 
 static bool
-fits(const char *address, const char *which)
+fits(const char *address, const char *which, const char *floating)
 {
 	bool six = strchr(address, ':') != NULL;
+	bool is_floating = floating != NULL && strcmp(address, floating) == 0;
 
 	if (strcmp(which, "auto") == 0)
-		return true;
+		return is_floating || floating == NULL;
+	if (strcmp(which, "fixed") == 0 || strcmp(which, "floating") == 0)
+		return is_floating == (which[1] == 'l');
 	if (strcmp(which, "4") == 0 || strcmp(which, "6") == 0)
 		return six == (which[0] == '6');
 	return in_network(address, which);
 }
 
 size_t
-addresses_choose(struct strv *list, const char *which)
+addresses_choose(struct strv *list, const char *which, const char *floating)
 {
 	struct strv kept = STRV_INIT;
-	size_t before = list->len;
+	size_t dropped = 0;
 
-	for (size_t i = 0; i < list->len; i++)
-		if (fits(list->v[i], which))
+	if (floating != NULL && fits(floating, which, floating))
+		strv_add(&kept, floating);
+	else if (floating != NULL)
+		dropped++;
+	for (size_t i = 0; i < list->len; i++) {
+		if (floating != NULL && strcmp(list->v[i], floating) == 0)
+			continue;
+		if (fits(list->v[i], which, floating))
 			strv_add(&kept, list->v[i]);
+		else
+			dropped++;
+	}
 	strv_free(list);
 	*list = kept;
-	return before - kept.len;
+	return dropped;
 }

@@ -13,10 +13,13 @@
 /* Is it an IPv4 or IPv6 address? */
 bool addresses_is_one(const char *s);
 
-/* Is it a value of the setting: "auto", "4", "6", or a network "10.0.0.0/8", "fd00::/8"? */
+/* Is it a value of the setting: "auto", "fixed", "floating", "4", "6", or a network "10.0.0.0/8", "fd00::/8"? */
 bool addresses_ok(const char *which);
 
-/* Keep of the list what the setting asks for, in its order; returns how many were dropped. */
-size_t addresses_choose(struct strv *list, const char *which);
+/*
+ * Keep of the list what the setting asks for, in its order; returns how many were dropped. floating: the floating
+ * address, NULL when there is none; it need not be in the list, and comes first. "auto" is that one, or else all.
+ */
+size_t addresses_choose(struct strv *list, const char *which, const char *floating);
 
 #endif

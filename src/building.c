@@ -233,11 +233,10 @@ server_failed(struct building *b, const char *status, struct fault *f)
 	    "see 'openstack server event list', or ask the cloud's operators");
 }
 
-/* Of the server's addresses, those that the setting wants. */
-static bool
-choose_address(struct building *b, struct fault *f)
+bool
+building_choose_address(struct building *b, struct fault *f)
 {
-	size_t dropped = addresses_choose(&b->record.addresses, b->st->address);
+	size_t dropped = addresses_choose(&b->record.addresses, b->st->address, b->floating);
 
 	if (b->record.addresses.len > 0)
 		return true;
@@ -271,7 +270,8 @@ look_at_build(struct building *b, struct limit limit, const char *regex, int *mi
 	strv_free(&b->record.addresses);
 	b->record.addresses = s->addresses;
 	s->addresses = (struct strv)STRV_INIT;
-	return choose_address(b, f) && (*done = true);
+	*done = b->st->floating_network != NULL || building_choose_address(b, f); /* else that is chosen from later, too */
+	return *done;
 }
 
 /* Milliseconds until the next look. While others queue for a client slot the process is given up for longer. */
@@ -411,33 +411,38 @@ next_choice(struct building *b, const struct fault *why, struct fault *full)
 	return true;
 }
 
-/* The cloud is full: wait a little, with a line every 30 s. False: no time is left, or we were stopped. */
-static bool
-wait_for_room(struct building *b, const struct fault *full, int64_t began, int64_t *tell, struct limit limit)
+bool
+building_pause(struct building *b, const char *what, int64_t began, int64_t *tell, struct limit limit)
 {
 	int64_t pause = FULL_PAUSE_MS + (int64_t)arc4random_uniform(FULL_PAUSE_MS);
-	char what[400], span[32];
+	char span[32];
 
 	if (limit_over(limit))
 		return false;
 	if (clock_ms() >= *tell) {
-		log_say("waiting for %s, %s so far", awaited(what, sizeof(what), full->text),
-		    clock_span(span, sizeof(span), clock_ms() - began));
+		log_say("waiting for %s, %s so far", what, clock_span(span, sizeof(span), clock_ms() - began));
 		*tell = clock_ms() + STILL_MS;
 	}
 	os_client_rest(&b->c); /* others may use the slot, one of them to delete a server */
 	return limit_sleep(limit, pause < limit_left_ms(limit) ? pause : limit_left_ms(limit));
 }
 
+struct limit
+building_busy_limit(const struct building *b)
+{
+	int64_t job_left = b->started_ms + b->job->timeout_s * 1000 - clock_ms();
+
+	return limit_min(limit_min(b->limit, b->st->busy_timeout), job_left);
+}
+
 bool
 building_run(struct building *b, struct fault *f)
 {
 	int64_t began = clock_ms();
-	int64_t job_left = b->started_ms + b->job->timeout_s * 1000 - began;
-	struct limit limit = limit_min(limit_min(b->limit, b->st->busy_timeout), job_left);
+	struct limit limit = building_busy_limit(b);
 	int64_t tell = began;
 	struct fault full = { .class = FAULT_NONE };
-	char span[32];
+	char what[400], span[32];
 	bool next;
 
 	while (!create_and_wait(b, f)) {
@@ -451,7 +456,7 @@ building_run(struct building *b, struct fault *f)
 		*f = full;
 		full.class = FAULT_NONE;
 		b->choices.at = 0;
-		if (wait_for_room(b, f, began, &tell, limit))
+		if (building_pause(b, awaited(what, sizeof(what), f->text), began, &tell, limit))
 			continue;
 		if (sig_stopped())
 			return limit_fault(f, FAULT_STOPPED, "stopped");

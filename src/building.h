@@ -30,6 +30,8 @@ struct building {
 	struct limit limit;    /* of the whole prepare */
 	char try[TRY_SIZE];
 	bool created;          /* a server of this try may exist */
+	bool allocated;        /* a floating address of this try may exist */
+	char *floating;        /* that address; NULL until known */
 	struct strv discarded; /* ids of servers of this try that failed and are being deleted */
 	struct choices choices; /* where in the lists of flavors, networks, zones it is */
 	char *image_id;
@@ -54,6 +56,21 @@ void building_wish_free(struct building_wish *w);
  * waits and begins anew, up to busy-timeout. On failure `created` tells whether there may be something to undo.
  */
 bool building_run(struct building *b, struct fault *f) ATTR_MUST_USE;
+
+/*
+ * Keep of record.addresses what the setting asks for, and the floating address before them. FAULT_SETTING when none is
+ * left.
+ */
+bool building_choose_address(struct building *b, struct fault *f) ATTR_MUST_USE;
+
+/*
+ * Something is used up: wait a little, with a line "waiting for WHAT, … so far" when *tell (clock_ms) has come, which
+ * then moves on. began: when the waiting did (clock_ms). False: no time is left, or we were stopped.
+ */
+bool building_pause(struct building *b, const char *what, int64_t began, int64_t *tell, struct limit limit);
+
+/* The limit of such waits that begin now: busy-timeout, the job's time, and prepare's own. */
+struct limit building_busy_limit(const struct building *b);
 
 /* Is the record still this try's, and not cleaned up? FAULT_STOPPED if not. */
 bool building_still_mine(const struct record *r, const struct building *b, struct fault *f);

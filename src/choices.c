@@ -54,9 +54,9 @@ choices_zone(const struct choices *c)
 }
 
 void
-choices_networks(const struct choices *c, struct strv *out)
+choices_split_networks(const char *entry, struct strv *out)
 {
-	const char *at = choices_network(c);
+	const char *at = entry;
 
 	while (*at != '\0') {
 		const char *end = strstr(at, TOGETHER);
@@ -68,6 +68,12 @@ choices_networks(const struct choices *c, struct strv *out)
 		strv_addf(out, "%.*s", (int)(end - at), at);
 		at = end + strlen(TOGETHER);
 	}
+}
+
+void
+choices_networks(const struct choices *c, struct strv *out)
+{
+	choices_split_networks(choices_network(c), out);
 }
 
 char *

@@ -34,6 +34,9 @@ const char *choices_zone(const struct choices *c);
 /* The networks of the combination, one by one, appended to out. */
 void choices_networks(const struct choices *c, struct strv *out);
 
+/* The same of one entry, "a + b". */
+void choices_split_networks(const char *entry, struct strv *out);
+
 /* "flavor m1.small, network a + b, zone z", for people; the caller's. */
 char *choices_text(const struct choices *c);
 

@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "cmd.h"
+#include "floating.h"
 #include "jobserver.h"
 #include "keys.h"
 #include "log.h"
@@ -18,6 +19,8 @@
 #define LIMIT_MS       INT64_C(120000) /* for all of it: the runner's own limit is an hour, the user waits */
 #define QUEUE_MS       INT64_C(600000) /* before it: for a client slot, when many jobs end at once */
 #define STOP_MS        INT64_C(10000)  /* what is left of it after TERM */
+#define FLOATING_MS    INT64_C(60000)  /* for the floating address, when the servers' time is over */
+#define FLOATING_STOP_MS INT64_C(13000) /* the same after TERM, the servers' included */
 #define LATE_CREATE_S  15              /* so long after an intent a server may still turn up (design.md §2) */
 
 /* From here on a prepare of the same try creates nothing more. */
@@ -44,23 +47,65 @@ finish(struct record *r, void *arg, struct fault *f)
 	if (strcmp(r->try, to->try) != 0)
 		return fault_set(f, FAULT_LOCAL, "a new try of the job has begun"); /* the record is its, now */
 	r->phase = to->phase; /* of an unusable record only this is left: a tombstone */
-	if (to->phase == PHASE_DELETED)
-		r->intent_at = 0;
+	if (to->phase == PHASE_DELETED) {
+		r->intent_at = r->floating_at = 0;
+		r->floating = false;
+	}
 	return true;
 }
 
-/* Delete, and tell *phase what the record is to say afterwards. */
+/* Until when what was asked for at intent_at may turn up: UNIX time; 0 = nothing was. */
+static int64_t
+may_appear_until(int64_t intent_at)
+{
+	int64_t now = clock_unix();
+
+	return intent_at == 0 ? 0 : (intent_at < now ? intent_at : now) + LATE_CREATE_S; /* the clock may have been set back */
+}
+
+static enum phase
+phase_of(enum jobserver_left left, bool intent, bool seen)
+{
+	return left != LEFT_NOTHING ? PHASE_DELETING : intent && !seen ? PHASE_LOST : PHASE_DELETED;
+}
+
 static bool
-delete_servers(const struct settings *st, const struct job *job, const struct record *r, enum phase *phase,
-    struct fault *f)
+delete_servers(struct os_client *c, const struct settings *st, const struct job *job, const struct record *r,
+    enum phase *phase, struct fault *f)
 {
 	bool seen = false;
 	struct jobserver mine = { .owner = st->owner, .key = job->key, .job_id = job->id, .awaited = r->try, .seen = &seen };
-	struct limit limit;
 	bool intent = r->intent_at != 0 && r->server_id == NULL;
-	int64_t since = r->intent_at < clock_unix() ? r->intent_at : clock_unix(); /* the clock may have been set back */
+	enum jobserver_left left = jobserver_delete(c, &mine, st->delete_wait, intent ? may_appear_until(r->intent_at) : 0,
+	    limit_in(LIMIT_MS, STOP_MS), f);
+
+	*phase = phase_of(left, intent, seen);
+	return left != LEFT_RESISTING;
+}
+
+static bool
+release_floating(struct os_client *c, const struct settings *st, const struct job *job, const struct record *r,
+    enum phase *phase, struct fault *f)
+{
+	bool seen = false;
+	struct jobserver mine = { .owner = st->owner, .key = job->key, .awaited = r->try, .seen = &seen };
+	enum jobserver_left left = floating_release(c, &mine, may_appear_until(r->floating_at),
+	    limit_in(FLOATING_MS, FLOATING_STOP_MS), f);
+
+	*phase = phase_of(left, r->floating_at != 0, seen);
+	return left == LEFT_NOTHING ||
+	    fault_hint(f, "'openstack floating ip list --long' tells by its description what may be left");
+}
+
+/* Delete, and tell *phase what the record is to say afterwards. now: the settings that hold today. */
+static bool
+delete_all(const struct settings *st, const struct settings *now, const struct job *job, const struct record *r,
+    enum phase *phase, struct fault *f)
+{
+	enum phase floating = PHASE_DELETED;
+	bool servers_ok = true, floating_ok = true;
+	struct fault other;
 	struct os_client c;
-	enum jobserver_left left;
 
 	os_client_init(&c, st, true, limit_in(QUEUE_MS, STOP_MS));
 	if (!slots_take(&c.slots, c.slot_limit, f)) {
@@ -68,13 +113,13 @@ delete_servers(const struct settings *st, const struct job *job, const struct re
 		*phase = PHASE_DELETING;
 		return false;
 	}
-	limit = limit_in(LIMIT_MS, STOP_MS);
-	left = jobserver_delete(&c, &mine, st->delete_wait, intent ? since + LATE_CREATE_S : 0, limit, f);
+	servers_ok = delete_servers(&c, st, job, r, phase, f);
+	if (r->floating || st->floating_network != NULL || now->floating_network != NULL)
+		floating_ok = release_floating(&c, st, job, r, &floating, servers_ok ? f : &other);
 	os_client_end(&c);
-	*phase = left == LEFT_NOTHING ? PHASE_DELETED : PHASE_DELETING;
-	if (left == LEFT_NOTHING && intent && !seen)
-		*phase = PHASE_LOST;
-	return left != LEFT_RESISTING;
+	if (*phase == PHASE_DELETED || floating == PHASE_DELETING) /* what is still there goes before what may turn up */
+		*phase = floating;
+	return servers_ok && floating_ok;
 }
 
 /* All in one line: each is an entry of the runner's log. */
@@ -118,7 +163,7 @@ cleanup(struct context *ctx, struct fault *f)
 		log_say("warning: %s", record_fault.text);
 	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
 		st = &resolved;
-	ok = delete_servers(st, job, &r, &to.phase, f);
+	ok = delete_all(st, &ctx->settings, job, &r, &to.phase, f);
 	to.try = r.try;
 	if (has_record && !record_update(&after, &state, finish, &to, &record_fault))
 		log_debug("%s", record_fault.text);

@@ -11,6 +11,7 @@
 #include "building.h"
 #include "clock.h"
 #include "cmd.h"
+#include "floating.h"
 #include "json.h"
 #include "keys.h"
 #include "ssh.h"
@@ -29,6 +30,8 @@ static const struct opt opts[] = {
 #define IMAGE_ID   "<id of the image>"
 #define SERVER_ID  "<id of the server>"
 #define ADDRESS    "<address of the server>"
+#define FLOATING_ID "<id of the floating address>"
+#define FLOATING   "<floating address>"
 
 struct plan {
 	const struct settings *st;
@@ -94,16 +97,76 @@ plan_look(struct plan *p, const char *regex)
 	command(p, p->st->openstack, &words);
 }
 
+/* What comes between the first login and the job, where it is set. */
+static void
+plan_ready(struct plan *p, const struct ssh_target *t, const struct ssh_stage *words)
+{
+	auto_strv struct strv script = STRV_INIT, ask = STRV_INIT, here = STRV_INIT, upload = STRV_INIT;
+
+	ssh_stage_argv(&script, t, words, 0);
+	if (p->st->ready_command != NULL)
+		command(p, NULL, &script);
+	if (p->st->runner_binary != NULL) {
+		ssh_login_argv(&ask, t, words->nonce, true);
+		command(p, NULL, &ask);
+		strv_add(&here, "--version");
+		command(p, p->st->runner_binary, &here);
+		ssh_upload_argv(&upload, t, words->nonce, 0);
+		command(p, NULL, &upload);
+	}
+	if (p->st->prepare_script != NULL)
+		command(p, NULL, &script);
+}
+
+static void
+plan_addresses(struct plan *p)
+{
+	auto_strv struct strv words = STRV_INIT;
+
+	os_floating_list_words(&words);
+	command(p, p->st->openstack, &words);
+}
+
+static void
+plan_allocate(struct plan *p)
+{
+	auto_free char *description = floating_description(p->st->owner, p->job->key, "<try>",
+	    job_expires(p->job, p->st->max_life));
+	auto_strv struct strv create = STRV_INIT, attach = STRV_INIT;
+
+	os_floating_create_words(p->st->floating_network, description, &create);
+	command(p, p->st->openstack, &create);
+	os_floating_attach_words(SERVER_ID, FLOATING, &attach);
+	command(p, p->st->openstack, &attach);
+	plan_addresses(p);
+}
+
+static void
+plan_cleanup(struct plan *p)
+{
+	auto_free char *mine = xasprintf("-job-%" PRId64 "$", p->job->id);
+	auto_strv struct strv delete = STRV_INIT, release = STRV_INIT;
+
+	stage(p, "cleanup");
+	plan_look(p, mine);
+	os_delete_words(SERVER_ID, &delete);
+	command(p, p->st->openstack, &delete);
+	if (p->st->floating_network == NULL)
+		return;
+	plan_addresses(p);
+	os_floating_delete_words(FLOATING_ID, &release);
+	command(p, p->st->openstack, &release);
+}
+
 static void
 plan_stages(struct plan *p, const struct state *state)
 {
 	auto_free char *identity = keys_identity(p->st, state);
 	auto_free char *known_hosts = keys_known_hosts(state);
 	auto_free char *exact = xasprintf("^%s$", p->job->server_name);
-	auto_free char *mine = xasprintf("-job-%" PRId64 "$", p->job->id);
 	struct ssh_target t = { .settings = p->st, .identity = identity, .known_hosts = known_hosts, .address = ADDRESS,
 		.alias = p->job->key, .pinned = settings_keys_per_job(p->st), .first = true };
-	auto_strv struct strv login = STRV_INIT, run = STRV_INIT, delete = STRV_INIT;
+	auto_strv struct strv login = STRV_INIT, run = STRV_INIT;
 	struct ssh_stage words = { .nonce = "<nonce>", .tag = "<tag>" };
 
 	stage(p, "prepare");
@@ -115,16 +178,16 @@ plan_stages(struct plan *p, const struct state *state)
 	}
 	plan_create(p, state);
 	plan_look(p, exact);
-	ssh_login_argv(&login, &t, words.nonce);
+	if (p->st->floating_network != NULL)
+		plan_allocate(p);
+	ssh_login_argv(&login, &t, words.nonce, false);
 	command(p, NULL, &login);
-	stage(p, "run");
 	t.first = false;
+	plan_ready(p, &t, &words);
+	stage(p, "run");
 	ssh_stage_argv(&run, &t, &words, 0);
 	command(p, NULL, &run);
-	stage(p, "cleanup");
-	plan_look(p, mine);
-	os_delete_words(SERVER_ID, &delete);
-	command(p, p->st->openstack, &delete);
+	plan_cleanup(p);
 }
 
 static json_t *
@@ -205,7 +268,8 @@ plan(struct context *c, struct fault *f)
 		return fault_set(f, FAULT_LOCAL, "JOB_RESPONSE_FILE is empty: there is no job to plan for");
 	if (!settings_complete(&c->settings, f) || !keys_check_user_data(&c->settings, f))
 		return false;
-	state.job = dir = xasprintf("%s/jobs/%s", c->settings.state_dir, c->job.key);
+	dir = xasprintf("%s/jobs/%s", c->settings.state_dir, c->job.key);
+	state.job = dir;
 	plan_stages(&p, &state);
 	(o->json ? print_json : print_text)(&p);
 	return true;

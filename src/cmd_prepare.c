@@ -13,10 +13,12 @@
 #include "building.h"
 #include "clock.h"
 #include "cmd.h"
+#include "floating.h"
 #include "jobserver.h"
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
+#include "ready.h"
 #include "record.h"
 #include "ssh.h"
 #include "text.h"
@@ -30,6 +32,8 @@
 struct prepare {
 	struct building b;
 	bool leftovers;    /* an earlier try may have left servers */
+	bool old_floating; /* … and a floating address */
+	struct buf times;  /* of what came after the login, as text */
 };
 
 /* Seconds since prepare began, for the lines of the log. */
@@ -100,7 +104,9 @@ begin(struct record *r, void *arg, struct fault *f)
 	struct prepare *p = arg;
 
 	p->leftovers = f->class != FAULT_NONE || (r->phase != PHASE_NONE && r->phase != PHASE_DELETED); /* or unusable */
+	p->old_floating = p->leftovers && (r->floating || p->b.st->floating_network != NULL);
 	record_free(r);
+	r->floating = p->old_floating; /* until it is proved gone */
 	r->phase = PHASE_CREATING;
 	(void)strlcpy(r->try, p->b.try, sizeof(r->try)); /* same size */
 	r->server_name = xstrdup(p->b.job->server_name);
@@ -132,7 +138,7 @@ write_phase(struct record *r, const struct building *b, enum phase phase, struct
 	if (strcmp(r->try, b->try) != 0)
 		return fault_set(f, FAULT_LOCAL, "the record is another try's");
 	r->phase = phase;
-	r->intent_at = 0;
+	r->intent_at = r->floating_at = 0;
 	return true;
 }
 
@@ -167,6 +173,10 @@ delete_leftovers(struct prepare *p, struct fault *f)
 	all.try = NULL;
 	left = jobserver_delete(&p->b.c, &all, p->b.st->delete_wait, 0, cloud_limit(p), f);
 	p->leftovers = left != LEFT_NOTHING;
+	if (left != LEFT_RESISTING && p->old_floating && floating_release(&p->b.c, &all, 0, cloud_limit(p), f) != LEFT_NOTHING) {
+		left = LEFT_RESISTING;
+		p->leftovers = true;
+	}
 	return left != LEFT_RESISTING || fault_wrap(f, "cannot delete what an earlier try has left");
 }
 
@@ -183,19 +193,24 @@ find_image(struct prepare *p, struct fault *f)
 	return true;
 }
 
+/* Log in, and get the server ready; at: when it became ACTIVE. */
 static bool
-login(struct prepare *p, struct fault *f)
+login(struct prepare *p, int64_t at, struct fault *f)
 {
 	auto_free char *identity = keys_identity(p->b.st, &p->b.state);
 	auto_free char *known_hosts = keys_known_hosts(&p->b.state);
 	struct ssh_target t = { .settings = p->b.st, .identity = identity, .known_hosts = known_hosts,
 		.alias = p->b.job->key, .pinned = settings_keys_per_job(p->b.st), .first = true };
+	struct ssh_tools tools;
 
-	if (!ssh_login(&t, &p->b.record.addresses, p->b.limit, &p->b.record.address, f))
+	if (!ssh_login(&t, &p->b.record.addresses, p->b.limit, &p->b.record.address, &tools, f))
 		return false;
+	p->b.record.ssh_ms = clock_ms() - at;
 	if (!t.pinned)
 		log_say("the server's host key is believed at this first login, and held to from now on: keys are shared");
-	return true;
+	t.first = false;
+	t.address = p->b.record.address;
+	return ready_run(&t, &tools, p->b.limit, &p->times, f);
 }
 
 /* The steps, each with its time. */
@@ -211,16 +226,13 @@ steps(struct prepare *p, struct fault *f)
 		return false;
 	choice = choices_text(&p->b.choices);
 	log_say("creating server '%s': %s, image %s", p->b.job->server_name, choice, p->b.st->image);
-	if (!building_run(&p->b, f))
+	if (!building_run(&p->b, f) || (p->b.st->floating_network != NULL && !floating_add(&p->b, f)))
 		return false;
 	at = clock_ms();
 	log_say("server is ACTIVE after %s at %s%s, logging in as %s", elapsed(p, span, sizeof(span)),
 	    p->b.record.addresses.v[0], p->b.record.addresses.len > 1 ? " and other addresses" : "", p->b.st->username);
 	os_client_rest(&p->b.c); /* 90 MiB that the login does not need */
-	if (!login(p, f))
-		return false;
-	p->b.record.ssh_ms = clock_ms() - at;
-	return true;
+	return login(p, at, f);
 }
 
 /* What helps to see why a server does not let us in: the end of its console, safe to print. */
@@ -238,28 +250,51 @@ show_console(struct prepare *p)
 	log_quote(text_tail(text, CONSOLE_LINES), strlen(text_tail(text, CONSOLE_LINES)));
 }
 
+/* *gone stays as it is if that is proved. */
+static void
+undo_floating(struct prepare *p, struct limit limit, bool *gone)
+{
+	struct fault f;
+
+	if (!p->b.allocated || floating_release(&p->b.c, &p->b.mine, 0, limit, &f) == LEFT_NOTHING)
+		return;
+	log_say("cleanup has to release the floating address: %s", f.text);
+	*gone = false;
+}
+
 /* Nothing is left behind: delete what this try has made, or leave it to cleanup, noted. */
 static void
 undo(struct prepare *p)
 {
 	struct limit limit = limit_in(UNDO_MS, p->b.st->stop_timeout);
+	bool unseen = p->b.allocated && p->b.floating == NULL;
+	bool gone = true;
 	struct fault f;
-	bool gone;
 
 	if (p->b.created) {
 		enum jobserver_left left = jobserver_delete(&p->b.c, &p->b.mine, p->b.st->delete_wait, 0, limit, &f);
 
 		if (left == LEFT_RESISTING)
 			log_say("cleanup has to delete the server: %s", f.text);
-		/* an intent whose server never showed stays noted: cleanup looks for it again */
-		gone = left == LEFT_NOTHING && p->b.record.server_id != NULL;
-		if (!gone && p->b.record.server_id == NULL)
-			return;
-	} else {
-		gone = true;
+		gone = left == LEFT_NOTHING;
+		unseen = unseen || p->b.record.server_id == NULL;
 	}
+	undo_floating(p, limit, &gone);
+	if (unseen) /* an intent whose object never showed stays noted: cleanup looks for it again */
+		return;
 	if (!building_update(&p->b, gone && !p->leftovers ? write_deleted : write_deleting, &f))
 		log_debug("%s", f.text);
+}
+
+/* Of this try only: another prepare may have made new ones. */
+static bool
+destroy_keys(struct record *r, void *arg, struct fault *f)
+{
+	const struct building *b = arg;
+
+	if (strcmp(r->try, b->try) != 0)
+		return fault_set(f, FAULT_LOCAL, "the keys are another try's");
+	return keys_destroy(&b->state, f);
 }
 
 /* Tell why, and what the server's console says of it; then undo. */
@@ -273,7 +308,7 @@ fail(struct prepare *p, struct fault *f)
 	if (p->b.record.server_id != NULL && !stopped)
 		show_console(p);
 	undo(p);
-	if (!keys_destroy(&p->b.state, &keys))
+	if (!building_update(&p->b, destroy_keys, &keys))
 		log_debug("%s", keys.text); /* cleanup tries again */
 }
 
@@ -304,7 +339,7 @@ prepare(struct context *ctx, struct fault *f)
 {
 	struct prepare p = { .b = { .st = &ctx->settings, .job = &ctx->job, .state = STATE_INIT, .record = RECORD_INIT,
 		.mine = { .owner = ctx->settings.owner, .key = ctx->job.key, .job_id = ctx->job.id },
-		.limit = limit_in(LIMIT_MS, STOP_AT_ONCE), .discarded = STRV_INIT, .started_ms = clock_ms() } };
+		.limit = limit_in(LIMIT_MS, STOP_AT_ONCE), .discarded = STRV_INIT, .started_ms = clock_ms() }, .times = BUF_INIT };
 	const struct record *r = &p.b.record;
 	char span[32];
 	bool ok;
@@ -314,8 +349,9 @@ prepare(struct context *ctx, struct fault *f)
 	if (ok) {
 		ok = steps(&p, f) && building_update(&p.b, write_ready, f);
 		if (ok)
-			log_say("ready in %s: create %.1f, build %.1f, ssh %.1f", elapsed(&p, span, sizeof(span)),
-			    (double)r->create_ms / 1000, (double)r->build_ms / 1000, (double)r->ssh_ms / 1000);
+			log_say("ready in %s: create %.1f, build %.1f, ssh %.1f%s", elapsed(&p, span, sizeof(span)),
+			    (double)r->create_ms / 1000, (double)r->build_ms / 1000, (double)r->ssh_ms / 1000,
+			    buf_str(&p.times));
 		else
 			fail(&p, f);
 	}
@@ -323,9 +359,11 @@ prepare(struct context *ctx, struct fault *f)
 	state_free(&p.b.state);
 	record_free(&p.b.record);
 	strv_free(&p.b.discarded);
+	free(p.b.floating);
 	free(p.b.image_id);
 	free(p.b.user_data);
 	choices_free(&p.b.choices);
+	buf_free(&p.times);
 	return ok;
 }
 

@@ -24,7 +24,6 @@
 #include "xalloc.h"
 
 #define LOOK_MS        20000 /* to find out what became of a server that is not to be reached */
-#define RECONNECT_MAX  2     /* when no connection came to be, so nothing was run */
 
 /* The file the runner reads a failed script's code from; NULL when it names none. */
 static const char *
@@ -143,13 +142,6 @@ look(const struct settings *st, const struct record *r, const struct remote_resu
 	return FATE_UNKNOWN;
 }
 
-/* Did ssh refuse to talk to what answered? Then nothing was sent, not even the script. */
-static bool
-is_foreign(const struct remote_result *result)
-{
-	return result->end == REMOTE_UNREACHED && strstr(result->said, "Host key verification failed") != NULL;
-}
-
 /* The server, or the way to it, is lost: note it, tell it. */
 static bool
 lost(const struct state *state, struct record *r, const struct remote_result *result, char *why, const char *stage,
@@ -161,7 +153,7 @@ lost(const struct state *state, struct record *r, const struct remote_result *re
 
 	if (!record_update(r, state, note_lost, why, &note))
 		log_debug("%s", note.text); /* cleanup was faster */
-	if (is_foreign(result)) {
+	if (remote_is_foreign(result)) {
 		(void)fault_set(f, FAULT_SSH, "%s: the host key of server %s (%s) changed: another machine answers on its address, and was "
 		    "sent nothing; %s", stage, id, address, why);
 		return fault_hint(f, "look at the network before you trust it; a retry of the job gets a new server");
@@ -199,7 +191,7 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 		(void)fault_set(f, FAULT_SETTING, "%s: the account's login shell refused to run the script%s%s", stage,
 		    result->said[0] == '\0' ? "" : ": ", result->said);
 		return fault_hint(f, "username must name an account with a login shell");
-	case REMOTE_FULL: /* run_script has tried it without a file */
+	case REMOTE_FULL: /* it was tried without a file */
 	case REMOTE_SHORT:
 		(void)fault_set(f, FAULT_SSH, "%s: the script did not arrive whole and was not run", stage);
 		return false;
@@ -212,32 +204,12 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 		    result->confirmed ? "the script's processes in the server are ended" :
 		    "the server did not confirm the end of the script's processes: they end with the server");
 		return false;
+	case REMOTE_LATE: /* there is no limit */
 	case REMOTE_LOST:
 	case REMOTE_UNREACHED:
 		break;
 	}
 	return false; /* lost() says it */
-}
-
-/* Run the script; again when no connection came to be, or when the server had no room for it: nothing was run then. */
-static bool
-run_script(const struct ssh_target *t, int fd, int64_t size, struct remote_result *result, struct fault *f)
-{
-	static const int64_t pause_ms[RECONNECT_MAX] = { 1000, 6000 }; /* the second outlasts sshd's penalty */
-	struct limit limit = limit_in(NO_LIMIT_MS, STOP_AT_ONCE);
-
-	for (int again = 0;; again++) {
-		if (!remote_run(t, fd, size, result, f))
-			return false;
-		if (result->end == REMOTE_FULL && size >= 0) { /* a full disk: after_script and uploads shall run all the same */
-			log_say("no room for the script in the server's /tmp: it is run as it arrives");
-			size = -1;
-			again--;
-			continue;
-		}
-		if (result->end != REMOTE_UNREACHED || is_foreign(result) || again == RECONNECT_MAX || !limit_sleep(limit, pause_ms[again]))
-			return true;
-	}
 }
 
 static int
@@ -269,23 +241,27 @@ run(struct context *ctx, struct fault *f)
 	auto_free char *known_hosts = NULL, *identity = NULL;
 	struct ssh_target t = { .settings = &st, .alias = ctx->job.key };
 	struct remote_result result;
+	struct remote_script script = { .out_fd = STDOUT_FILENO, .limit = limit_in(NO_LIMIT_MS, STOP_AT_ONCE) };
 	auto_fd int fd = -1;
-	int64_t size;
 
 	if (code != NULL && unlink(code) != 0 && errno != ENOENT)
 		return fault_errno(f, FAULT_LOCAL, "cannot remove the last script's exit code '%s'", code);
 	if (!ctx->job.known)
 		return fault_set(f, FAULT_LOCAL, "%s is not run: JOB_RESPONSE_FILE is empty", stage);
-	if ((fd = open_script(ctx->argv[0], &size, f)) < 0)
+	if ((fd = open_script(ctx->argv[0], &script.size, f)) < 0)
 		return false;
 	if (!state_open(&state, ctx->settings.state_dir, ctx->job.key, false, f) || !record_read(&r, &state, f) ||
 	    !check_record(&r, stage, f) || !settings_from_json(&st, r.resolved, f))
 		return false;
-	t.known_hosts = known_hosts = keys_known_hosts(&state);
-	t.identity = identity = keys_identity(&st, &state);
+	known_hosts = keys_known_hosts(&state);
+	identity = keys_identity(&st, &state);
+	t.known_hosts = known_hosts;
+	t.identity = identity;
 	t.pinned = settings_keys_per_job(&st);
 	t.address = r.address;
-	if (!run_script(&t, fd, size, &result, f))
+	script.fd = fd;
+	script.grace_ms = st.stop_grace;
+	if (!remote_run_again(&t, &script, &result, f))
 		return false;
 	if (sig_stopped() && result.end == REMOTE_UNREACHED)
 		result.end = REMOTE_STOPPED;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cmd_sweep.c - for the timer: delete what no stage could, and forget what is
- * proved gone. Which servers may go, sweeping.c says.
+ * proved gone. Which servers and floating addresses may go, sweeping.c says.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "cmd.h"
+#include "floating.h"
 #include "json.h"
 #include "log.h"
 #include "openstack.h"
@@ -25,6 +26,8 @@
 #define GONE_MS       INT64_C(30000)  /* for deletions to be seen */
 #define LOOK_MS       1000
 #define ERROR_LOOKS   3
+#define ADDRESS_MS    INT64_C(60000)  /* for a list of floating addresses, with repeats */
+#define ADDRESS_LOOKS 3              /* for the release of an address to be seen */
 #define SERVERS_REGEX "^gitlab-builder-"
 
 struct sweep_opts {
@@ -44,6 +47,7 @@ struct sweep {
 	struct limit limit;
 	struct strv asked;  /* ids whose deletion was asked for */
 	struct strv why;    /* for each of them: why it was not accepted, "" = it was */
+	struct strv released, why_not; /* the same of floating addresses */
 	size_t resisting;
 };
 
@@ -90,7 +94,7 @@ sweep_server(struct sweep *s, const struct os_server *server, bool clock_ok)
 	struct fault f;
 
 	read_record(s, server->job, &r);
-	verdict = sweeping_judge(server, &r, clock_unix(), s->st->sweep_grace / 1000, clock_ok);
+	verdict = sweeping_judge((struct sweepable){ server->try, server->expires }, &r, clock_unix(), s->st->sweep_grace / 1000, clock_ok);
 	if (!verdict.go || s->opts->dry_run) {
 		tell(s, "server", server->id, server->name, verdict.go ? "would delete" : "keep", verdict.reason);
 		return;
@@ -163,11 +167,91 @@ see_gone(struct sweep *s, struct os_servers *list, struct fault *f)
 	return true;
 }
 
-static bool
-has_job(const struct os_servers *list, const char *key)
+static void
+sweep_address(struct sweep *s, const struct os_floating *fip, bool clock_ok)
 {
+	auto_record struct record r = RECORD_INIT;
+	struct floating_tag tag;
+	struct sweeping verdict;
+	struct fault f;
+
+	if (!floating_parse(fip->description, s->st->owner, &tag))
+		return;
+	read_record(s, tag.key, &r);
+	verdict = sweeping_judge((struct sweepable){ tag.try, tag.expires }, &r, clock_unix(), s->st->sweep_grace / 1000,
+	    clock_ok);
+	if (!verdict.go || s->opts->dry_run) {
+		tell(s, "floating ip", fip->id, fip->address, verdict.go ? "would delete" : "keep", verdict.reason);
+		return;
+	}
+	tell(s, "floating ip", fip->id, fip->address, "delete", verdict.reason);
+	fault_clear(&f);
+	if (!os_floating_delete(&s->c, fip->id, s->limit, &f))
+		log_debug("%s", f.text); /* as of servers */
+	strv_add(&s->released, fip->id);
+	strv_add(&s->why_not, f.text);
+}
+
+/* Those of our owner. A cloud, or a user, without floating addresses is no trouble where none are wanted. */
+static bool
+our_addresses(struct sweep *s, struct os_floatings *list, struct fault *f)
+{
+	if (floating_list(&s->c, s->st->owner, limit_min(s->limit, ADDRESS_MS), list, f))
+		return true;
+	if (s->st->floating_network != NULL || f->class == FAULT_TRANSIENT || f->class == FAULT_BUSY || f->class == FAULT_STOPPED)
+		return false;
+	log_debug("%s", f->text);
+	return true;
+}
+
+/* See the releases through: what is left after a few looks resists. */
+static bool
+see_released(struct sweep *s, struct os_floatings *list, struct fault *f)
+{
+	for (int looks = 1;; looks++) {
+		size_t left = 0;
+
+		if (!our_addresses(s, list, f))
+			return false;
+		for (size_t i = 0; i < list->len; i++)
+			left += strv_has(&s->released, list->v[i].id);
+		if (left == 0)
+			return true;
+		if (looks == ADDRESS_LOOKS || !limit_sleep(s->limit, LOOK_MS))
+			break;
+	}
+	for (size_t i = 0; i < s->released.len; i++)
+		for (size_t n = 0; n < list->len; n++) {
+			if (strcmp(list->v[n].id, s->released.v[i]) != 0)
+				continue;
+			s->resisting++;
+			tell(s, "floating ip", list->v[n].id, list->v[n].address, "still there",
+			    s->why_not.v[i][0] == '\0' ? "its release was accepted" : s->why_not.v[i]);
+		}
+	return true;
+}
+
+static bool
+sweep_addresses(struct sweep *s, struct os_floatings *list, bool clock_ok, struct fault *f)
+{
+	if (!our_addresses(s, list, f))
+		return false;
+	for (size_t i = 0; i < list->len && !limit_over(s->limit); i++)
+		sweep_address(s, &list->v[i], clock_ok);
+	return s->released.len == 0 || see_released(s, list, f);
+}
+
+/* Has the cloud something of this job? */
+static bool
+has_job(const struct sweep *s, const struct os_servers *list, const struct os_floatings *addresses, const char *key)
+{
+	struct floating_tag tag;
+
 	for (size_t i = 0; i < list->len; i++)
 		if (strcmp(list->v[i].job, key) == 0)
+			return true;
+	for (size_t i = 0; i < addresses->len; i++)
+		if (floating_parse(addresses->v[i].description, s->st->owner, &tag) && strcmp(tag.key, key) == 0)
 			return true;
 	return false;
 }
@@ -215,13 +299,13 @@ sweep_record(struct sweep *s, const char *key, bool clock_ok)
 }
 
 static void
-sweep_records(struct sweep *s, const struct os_servers *list, bool clock_ok)
+sweep_records(struct sweep *s, const struct os_servers *list, const struct os_floatings *addresses, bool clock_ok)
 {
 	auto_strv struct strv keys = STRV_INIT;
 
 	state_keys(s->st->state_dir, &keys);
 	for (size_t i = 0; i < keys.len && !limit_over(s->limit); i++)
-		if (!has_job(list, keys.v[i]))
+		if (!has_job(s, list, addresses, keys.v[i]))
 			sweep_record(s, keys.v[i], clock_ok);
 }
 
@@ -229,6 +313,7 @@ static bool
 work(struct sweep *s, struct fault *f)
 {
 	auto_servers struct os_servers list = OS_SERVERS_INIT;
+	auto_floatings struct os_floatings addresses = OS_FLOATINGS_INIT;
 	int64_t token_expires;
 	bool clock_ok;
 
@@ -241,20 +326,22 @@ work(struct sweep *s, struct fault *f)
 		sweep_server(s, &list.v[i], clock_ok);
 	if (s->asked.len > 0 && !see_gone(s, &list, f))
 		return fault_wrap(f, "sweep");
-	sweep_records(s, &list, clock_ok);
+	if (!sweep_addresses(s, &addresses, clock_ok, f))
+		return fault_wrap(f, "sweep");
+	sweep_records(s, &list, &addresses, clock_ok);
 	if (limit_over(s->limit))
 		return limit_fault(f, FAULT_LEFT, "sweep is not through within 15 minutes");
 	if (s->resisting == 0)
 		return true;
 	(void)fault_set(f, FAULT_LEFT, "sweep: %zu objects resist", s->resisting);
-	return fault_hint(f, "see the lines above; 'openstack server show' tells more, the cloud's operators may have to help");
+	return fault_hint(f, "see the lines above; 'openstack server show' (or 'floating ip show') tells more, the cloud's operators may have to help");
 }
 
 static bool
 sweep(struct context *ctx, struct fault *f)
 {
 	struct sweep s = { .st = &ctx->settings, .opts = ctx->opts, .limit = limit_in(LIMIT_MS, STOP_MS),
-		.asked = STRV_INIT, .why = STRV_INIT };
+		.asked = STRV_INIT, .why = STRV_INIT, .released = STRV_INIT, .why_not = STRV_INIT };
 	auto_state struct state state = STATE_INIT;
 	auto_fd int alone = -1;
 	bool ok;
@@ -269,13 +356,15 @@ sweep(struct context *ctx, struct fault *f)
 	os_client_end(&s.c);
 	strv_free(&s.asked);
 	strv_free(&s.why);
+	strv_free(&s.released);
+	strv_free(&s.why_not);
 	return ok;
 }
 
 const struct cmd cmd_sweep = {
 	.name = "sweep",
 	.args = "[--dry-run] [--json]",
-	.help = "delete what no stage could: expired and left servers of this owner",
+	.help = "delete what no stage could: expired and left servers and floating addresses of this owner",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS,

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "secret.h"
 #include "text.h"
 
 /* Format into f->text behind the prefix that is there already, then make it one printable line. */
@@ -15,9 +16,11 @@ static void ATTR_PRINTF(2, 0)
 fill(struct fault *f, const char *fmt, va_list ap)
 {
 	char raw[sizeof(f->text)];
+	auto_free char *hidden = NULL;
 
 	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* cut on purpose: text is bounded */
-	text_one_line(f->text, sizeof(f->text), raw);
+	hidden = secret_hide(raw);
+	text_one_line(f->text, sizeof(f->text), hidden);
 }
 
 bool

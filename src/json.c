@@ -16,8 +16,9 @@ json_read(const char *data, size_t len, const char *what, struct fault *f)
 	if (root == NULL) {
 		auto_free char *head = text_safe(data, len < 200 ? len : 200);
 
-		(void)fault_set(f, FAULT_LOCAL, "%s is no valid JSON: %s at line %d, column %d, of: %s", what, e.text,
-		    e.line, e.column, head);
+		/* not what Jansson found it near: a part of the text has lost the name it stood behind (secret.h) */
+		(void)fault_set(f, FAULT_LOCAL, "%s is no valid JSON: %.*s at line %d, column %d, of: %s", what,
+		    (int)strcspn(e.text, "'\""), e.text, e.line, e.column, head);
 	}
 	return root;
 }

@@ -43,7 +43,7 @@ keys_user_data(const struct settings *st, const struct state *state)
 	return settings_keys_per_job(st) ? xasprintf("%s/" USER_DATA, state->job) : xstrdup(st->user_data);
 }
 
-/* The whole file; empty b stays empty for an empty one. */
+/* The whole file; empty b stays empty for an empty one. What root of a server runs or knows nobody else may write. */
 static bool
 read_file(const char *path, struct buf *b, struct fault *f)
 {
@@ -55,6 +55,9 @@ read_file(const char *path, struct buf *b, struct fault *f)
 		return fault_errno(f, FAULT_LOCAL, "cannot open '%s'", path);
 	if (!S_ISREG(st.st_mode))
 		return fault_set(f, FAULT_LOCAL, "'%s' is no regular file", path);
+	if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (st.st_uid != 0 && st.st_uid != geteuid()))
+		return fault_set(f, FAULT_LOCAL, "'%s' can be written by others (user %u, mode %04o): it must be root's or ours", path,
+		    (unsigned int)st.st_uid, (unsigned int)(st.st_mode & 07777));
 	while (n > 0 && b->len <= FILE_MAX) {
 		n = read(fd, buf_room(b, 4096), 4096);
 		if (n < 0)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "secret.h"
 #include "text.h"
 
 #define READER_MS 5000
@@ -70,10 +71,12 @@ line(const char *prefix, const char *fmt, va_list ap)
 	char raw[4096];
 	char safe[4096];
 	char out[4096 + 64];
+	auto_free char *hidden = NULL;
 	int n;
 
 	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* cut on purpose */
-	text_one_line(safe, sizeof(safe), raw);
+	hidden = secret_hide(raw);
+	text_one_line(safe, sizeof(safe), hidden);
 	n = snprintf(out, sizeof(out), "%s%s\n", prefix, safe);
 	if (n > 0)
 		write_line(out, (size_t)n);
@@ -105,8 +108,9 @@ static void
 lines(const char *prefix, const char *text, size_t len)
 {
 	auto_free char *safe = text_safe(text, len);
+	auto_free char *hidden = secret_hide(safe);
 
-	for (char *at = safe; *at != '\0';) {
+	for (char *at = hidden; *at != '\0';) {
 		size_t n = strcspn(at, "\n");
 		char out[1200];
 		int used = snprintf(out, sizeof(out) - 1, "%s%.*s", prefix, n > 1000 ? 1000 : (int)n, at);

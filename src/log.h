@@ -3,6 +3,7 @@
  * log.h - what novajob says to people, all of it on stderr: one line, one
  * write(2), so that two processes on one log never mix their lines. In prepare
  * and run this is the job log; in cleanup the runner's log (contract.md §3).
+ * Secrets are hidden in all of it (secret.h).
  */
 #ifndef NOVAJOB_LOG_H
 #define NOVAJOB_LOG_H

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -83,16 +84,28 @@ open_std_fds(struct fault *f)
 	return true;
 }
 
+/*
+ * A core would hold the cloud's password. Not dumpable: neither a file nor a handler (core_pattern with a pipe) gets one of
+ * us. Children get the limit; 1 byte is what stops handlers as well (core(5)), 0 stops only files.
+ */
+static void
+no_cores(void)
+{
+	const struct rlimit one = { .rlim_cur = 1, .rlim_max = 1 }, zero = { .rlim_cur = 0, .rlim_max = 0 };
+
+	if (setrlimit(RLIMIT_CORE, &one) != 0) /* it was 0 before, for good */
+		(void)setrlimit(RLIMIT_CORE, &zero); /* lowering cannot fail */
+	(void)prctl(PR_SET_DUMPABLE, 0); /* cannot fail */
+}
+
 static bool
 set_up(struct fault *f)
 {
-	const struct rlimit no_core = { .rlim_cur = 0, .rlim_max = 0 };
-
 	if (!open_std_fds(f))
 		return false;
 	closefrom(STDERR_FILENO + 1);
 	(void)umask(077);
-	(void)setrlimit(RLIMIT_CORE, &no_core); /* a core would hold the cloud's password; lowering cannot fail */
+	no_cores();
 	return sig_init(f);
 }
 

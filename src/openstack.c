@@ -386,6 +386,111 @@ os_console(struct os_client *c, const char *id, int lines, struct limit limit, c
 }
 
 void
+os_floating_create_words(const char *network, const char *description, struct strv *words)
+{
+	strv_add_all(words, (const char *const[]){ "floating", "ip", "create", "-f", "json", NULL });
+	strv_addf(words, "--description=%s", description);
+	strv_add(words, network);
+}
+
+void
+os_floating_attach_words(const char *server, const char *address, struct strv *words)
+{
+	strv_add_all(words, (const char *const[]){ "server", "add", "floating", "ip", server, address, NULL });
+}
+
+void
+os_floating_list_words(struct strv *words)
+{
+	strv_add_all(words, (const char *const[]){ "floating", "ip", "list", "--long", "-f", "json", "-c", "ID", "-c",
+	    "Floating IP Address", "-c", "Port", "-c", "Description", NULL });
+}
+
+void
+os_floating_delete_words(const char *id, struct strv *words)
+{
+	strv_add_all(words, (const char *const[]){ "floating", "ip", "delete", id, NULL });
+}
+
+/* Of create's or list's object; false when it is none that could be used. */
+static bool
+take_floating(const json_t *o, bool from_list, struct os_floating *fip)
+{
+	const char *id = json_str(o, from_list ? "ID" : "id");
+	const char *address = json_str(o, from_list ? "Floating IP Address" : "floating_ip_address");
+
+	if (!os_is_id(id) || !addresses_is_one(address))
+		return false;
+	fip->id = xstrdup(id);
+	fip->address = xstrdup(address);
+	fip->description = xstrdup(json_str(o, from_list ? "Description" : "description"));
+	fip->attached = json_str(o, from_list ? "Port" : "port_id")[0] != '\0';
+	return true;
+}
+
+bool
+os_floating_create(struct os_client *c, const char *network, const char *description, struct limit limit,
+    struct os_floating *fip, bool *unknown, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+	auto_free char *what = xasprintf("allocate a floating address of '%s'", network);
+	bool ok;
+
+	os_floating_free(fip);
+	os_floating_create_words(network, description, &words);
+	ok = os_client_call(c, &words, OS_JSON, true, what, limit, &a, f);
+	*unknown = a.unknown;
+	if (!ok || take_floating(a.json, false, fip))
+		return ok;
+	*unknown = true;
+	return fault_set(f, FAULT_TRANSIENT, "cannot %s: the answer has no id or no address", what);
+}
+
+bool
+os_floating_attach(struct os_client *c, const char *server, const char *address, struct limit limit, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+	auto_free char *what = xasprintf("attach floating address %s", address);
+
+	os_floating_attach_words(server, address, &words);
+	return os_read(c, &words, OS_NOTHING, what, limit, &a, f);
+}
+
+bool
+os_floating_list(struct os_client *c, struct limit limit, struct os_floatings *list, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+	size_t i;
+	const json_t *o;
+
+	os_floatings_free(list);
+	os_floating_list_words(&words);
+	if (!os_read(c, &words, OS_JSON, "list floating addresses", limit, &a, f))
+		return false;
+	if (!json_is_array(a.json))
+		return fault_set(f, FAULT_TRANSIENT, "cannot list floating addresses: the answer is no list");
+	list->v = xcalloc(json_array_size(a.json) + 1, sizeof(*list->v));
+	json_array_foreach(a.json, i, o)
+		if (take_floating(o, true, &list->v[list->len]))
+			list->len++;
+	return true;
+}
+
+bool
+os_floating_delete(struct os_client *c, const char *id, struct limit limit, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+	auto_free char *what = xasprintf("release floating address %s", id);
+
+	os_floating_delete_words(id, &words);
+	return os_client_call(c, &words, OS_NOTHING, false, what, limit, &a, f);
+}
+
+void
 os_server_free(struct os_server *s)
 {
 	char *const parts[] = { s->id, s->name, s->status, s->task, s->fault, s->owner, s->job, s->try };
@@ -403,4 +508,22 @@ os_servers_free(struct os_servers *list)
 		os_server_free(&list->v[i]);
 	free(list->v);
 	*list = (struct os_servers)OS_SERVERS_INIT;
+}
+
+void
+os_floating_free(struct os_floating *fip)
+{
+	free(fip->id);
+	free(fip->address);
+	free(fip->description);
+	*fip = (struct os_floating)OS_FLOATING_INIT;
+}
+
+void
+os_floatings_free(struct os_floatings *list)
+{
+	for (size_t i = 0; i < list->len; i++)
+		os_floating_free(&list->v[i]);
+	free(list->v);
+	*list = (struct os_floatings)OS_FLOATINGS_INIT;
 }

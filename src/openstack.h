@@ -35,10 +35,26 @@ struct os_servers {
 	size_t len;
 };
 
+struct os_floating {
+	char *id;
+	char *address;
+	char *description;
+	bool attached;          /* to a port */
+};
+
+struct os_floatings {
+	struct os_floating *v; /* owned */
+	size_t len;
+};
+
 #define OS_SERVER_INIT { .id = NULL, .addresses = STRV_INIT }
 #define OS_SERVERS_INIT { .v = NULL, .len = 0 }
 #define auto_server __attribute__((cleanup(os_server_free)))
 #define auto_servers __attribute__((cleanup(os_servers_free)))
+#define OS_FLOATING_INIT { .id = NULL }
+#define OS_FLOATINGS_INIT { .v = NULL, .len = 0 }
+#define auto_floating __attribute__((cleanup(os_floating_free)))
+#define auto_floatings __attribute__((cleanup(os_floatings_free)))
 
 /* What to create; all borrowed, NULL = leave out (but for name, image, flavor). */
 struct os_wish {
@@ -59,6 +75,10 @@ void os_image_words(const char *image, struct strv *words);
 void os_create_words(const struct os_wish *w, struct strv *words);
 void os_list_words(const char *name_regex, struct strv *words);
 void os_delete_words(const char *id, struct strv *words);
+void os_floating_create_words(const char *network, const char *description, struct strv *words);
+void os_floating_attach_words(const char *server, const char *address, struct strv *words);
+void os_floating_list_words(struct strv *words);
+void os_floating_delete_words(const char *id, struct strv *words);
 
 /*
  * The image to boot, for a name, an id, or properties ("os_distro=debian,ci=yes"): *id becomes the active one updated
@@ -120,7 +140,28 @@ bool os_read(struct os_client *c, const struct strv *words, enum os_expect expec
 bool os_console(struct os_client *c, const char *id, int lines, struct limit limit, char **text, struct fault *f)
     ATTR_MUST_USE;
 
+/*
+ * Allocate a floating address of a network; *fip is the caller's. On failure *unknown tells whether there may be one all
+ * the same: look for its description by os_floating_list. FAULT_MISSING: no such network, or none that has floating
+ * addresses; FAULT_BUSY: the quota, or the network's addresses, are used up.
+ */
+bool os_floating_create(struct os_client *c, const char *network, const char *description, struct limit limit,
+    struct os_floating *fip, bool *unknown, struct fault *f) ATTR_MUST_USE;
+
+/* Attach a floating address to a server's first port that takes it; harmless when it is attached there already. True:
+ * nothing was said against it; the list tells. FAULT_MISSING: no router leads from its network to the server's. */
+bool os_floating_attach(struct os_client *c, const char *server, const char *address, struct limit limit,
+    struct fault *f) ATTR_MUST_USE;
+
+/* The floating addresses of the project, foreign ones included, all of them (the client follows the pages). */
+bool os_floating_list(struct os_client *c, struct limit limit, struct os_floatings *list, struct fault *f) ATTR_MUST_USE;
+
+/* Release a floating address, attached or not. True: nothing was said against it; the list tells. Not repeated. */
+bool os_floating_delete(struct os_client *c, const char *id, struct limit limit, struct fault *f) ATTR_MUST_USE;
+
 void os_server_free(struct os_server *s);
 void os_servers_free(struct os_servers *list);
+void os_floating_free(struct os_floating *fip);
+void os_floatings_free(struct os_floatings *list);
 
 #endif

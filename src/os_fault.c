@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "secret.h"
 #include "text.h"
 #include "xalloc.h"
 
@@ -25,6 +26,7 @@ struct row {
 static const struct row rows[] = {
 	{ "Quota exceeded", 0, 0, FAULT_BUSY, "wait for other servers to go, or ask for a higher quota" },
 	{ "exceeds quota", 0, 0, FAULT_BUSY, "wait for other servers to go, or ask for a higher quota" },
+	{ "No more IP addresses available", 0, 0, FAULT_BUSY, "wait for other addresses of the network to be released" },
 	{ "No valid host was found", 0, 0, FAULT_BUSY, "the cloud has no room for this flavor now: try another flavor or zone" },
 	{ NULL, 429, 429, FAULT_BUSY, "the cloud limits the rate of requests: fewer jobs at a time help" },
 	{ "CERTIFICATE_VERIFY_FAILED", 0, 0, FAULT_SETTING, "name the CA's certificate in OS_CACERT" },
@@ -43,6 +45,10 @@ static const struct row rows[] = {
 	{ "No SecurityGroup found", 0, 0, FAULT_MISSING, NAMES },
 	{ "requested availability zone", 0, 0, FAULT_MISSING, "see 'openstack availability zone list --compute'" },
 	{ "Invalid key_name provided", 0, 0, FAULT_MISSING, "check key-pair with 'openstack keypair list' as the same user" },
+	{ "is not a valid external network", 0, 0, FAULT_MISSING, "see 'openstack network list --external'" },
+	{ "is not reachable from subnet", 0, 0, FAULT_MISSING, "a router has to lead from the server's network to that one" },
+	{ "The resource could not be found", 0, 0, FAULT_SETTING, "the cloud does not know the request: check OS_* and its services" },
+	{ "No FloatingIP found", 0, 0, FAULT_CLOUD, "" },
 	{ "More than one", 0, 0, FAULT_MISSING, "use an id instead of the name" },
 	{ "Multiple possible networks found", 0, 0, FAULT_SETTING, "set network: the project sees several" },
 	{ "No server with a name or ID", 0, 0, FAULT_TRANSIENT, "" }, /* also for 500 and resets: only a list is proof */
@@ -132,7 +138,8 @@ bool
 os_fault(struct fault *f, const char *what, const char *stderr_text)
 {
 	const struct row *r = find(stderr_text);
-	auto_free char *line = best_line(stderr_text);
+	auto_free char *hidden = secret_hide(stderr_text); /* all of it: a key has many lines */
+	auto_free char *line = best_line(hidden);
 
 	(void)fault_set(f, r == NULL ? FAULT_TRANSIENT : r->class, "cannot %s: %s", what, line);
 	if (r != NULL && r->hint[0] != '\0')

@@ -264,6 +264,8 @@ parse(struct record *r, const json_t *o, struct fault *f)
 	json_array_foreach(addresses, i, a)
 		strv_add(&r->addresses, json_string_value(a));
 	r->intent_at = json_int(o, "intent_at", 0);
+	r->floating_at = json_int(o, "floating_at", 0); /* older records have neither */
+	r->floating = json_is_true(json_object_get(o, "floating"));
 	r->expires = json_int(o, "expires", 0);
 	r->create_ms = json_int(o, "create_ms", 0);
 	r->build_ms = json_int(o, "build_ms", 0);
@@ -294,10 +296,10 @@ static json_t *
 to_json(const struct record *r)
 {
 	json_t *addresses = json_array();
-	json_t *o = json_pack("{s:i, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "version", RECORD_VERSION, "phase",
-	    phases[r->phase], "try", r->try, "addresses", addresses, "intent_at", (json_int_t)r->intent_at, "expires",
-	    (json_int_t)r->expires, "create_ms", (json_int_t)r->create_ms, "build_ms", (json_int_t)r->build_ms, "ssh_ms",
-	    (json_int_t)r->ssh_ms);
+	json_t *o = json_pack("{s:i, s:s, s:s, s:o, s:I, s:b, s:I, s:I, s:I, s:I, s:I}", "version", RECORD_VERSION, "phase",
+	    phases[r->phase], "try", r->try, "addresses", addresses, "intent_at", (json_int_t)r->intent_at, "floating",
+	    r->floating, "floating_at", (json_int_t)r->floating_at, "expires", (json_int_t)r->expires, "create_ms",
+	    (json_int_t)r->create_ms, "build_ms", (json_int_t)r->build_ms, "ssh_ms", (json_int_t)r->ssh_ms);
 
 	for (size_t i = 0; i < r->addresses.len; i++)
 		(void)json_array_append_new(addresses, json_string(r->addresses.v[i])); /* out of memory only */

@@ -39,6 +39,8 @@ struct record {
 	char *address;           /* the one that logs in; NULL until known */
 	char *lost;              /* why the server counts as lost; NULL = it does not */
 	int64_t intent_at;       /* UNIX time of a create whose id is not known yet; 0 = none */
+	bool floating;           /* a floating address was asked for, by this try or one before it: there may be one */
+	int64_t floating_at;     /* as intent_at, of a floating address */
 	int64_t expires;         /* UNIX time: the server's novajob:expires */
 	int64_t create_ms, build_ms, ssh_ms;
 	json_t *resolved;        /* the settings, as settings_json() makes them; NULL = none */

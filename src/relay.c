@@ -175,6 +175,7 @@ relay_write(struct relay *r)
 		n = write(r->out_fd, r->data + r->start, size);
 		if (n > 0) {
 			r->start += (size_t)n;
+			r->mid_line = r->data[r->start - 1] != '\n';
 			continue;
 		}
 		if (n < 0 && errno == EINTR)

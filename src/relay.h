@@ -28,6 +28,7 @@ struct relay {
 	size_t mark_len;
 	bool is_held;     /* what waits is nearly the whole mark, and waits longer */
 	int64_t since_ms; /* when the first of the bytes that wait came, on clock_ms()'s clock */
+	bool mid_line;    /* what was written last ends without a newline */
 	int write_errno;  /* why the log cannot be written to; 0 = it can */
 };
 

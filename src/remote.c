@@ -18,6 +18,7 @@
 #define WORDS_MAX        ((size_t)80) /* of the wrapper, in a line: its own are shorter */
 #define QUIET_MS         1000  /* the script or ssh has ended, yet neither mark nor EOF: nobody prints any more */
 #define AFTER_STOP_MS    5000  /* beyond stop-grace: for the second connection, and a busy server that looks through /proc */
+#define RECONNECT_MAX    2     /* when no connection came to be, so nothing was run */
 
 enum step {
 	RUNNING,
@@ -26,6 +27,7 @@ enum step {
 
 struct run {
 	const struct ssh_target *target;
+	const struct remote_script *script;
 	struct ssh_stage words;
 	struct relay relay;
 	struct proc ssh;    /* the script's */
@@ -34,6 +36,7 @@ struct run {
 	enum step step;
 	bool started, has_status, is_short, is_full, no_bash, was_told;
 	bool unreached;     /* ssh said that there is no connection */
+	bool is_late;       /* why it is being stopped: the limit */
 	int64_t pid;        /* of the wrapper in the server, 0 = not known */
 	int64_t code;
 	int64_t quiet_ms;   /* since when nothing has come, though there was room for it */
@@ -127,15 +130,15 @@ read_status(struct run *run)
 {
 	struct buf *b = &run->status;
 	char *newline;
+	size_t at = 0;
 
 	proc_read(&run->ssh.err_fd, b, SIZE_MAX);
-	while (b->len > 0 && (newline = memchr(b->data, '\n', b->len)) != NULL) {
-		size_t n = (size_t)(newline - b->data) + 1;
-
+	while (at < b->len && (newline = memchr(b->data + at, '\n', b->len - at)) != NULL) {
 		*newline = '\0';
-		take_line(run, b->data, n - 1);
-		buf_drop(b, n);
+		take_line(run, b->data + at, (size_t)(newline - b->data) - at);
+		at = (size_t)(newline - b->data) + 1;
 	}
+	buf_drop(b, at); /* once: a flood of short lines is not to cost a move of the rest for each */
 	if (run->ssh.err_fd < 0)
 		take_part(run, b->len);
 	else if (b->len > STATUS_LINE_MAX)
@@ -151,7 +154,7 @@ start_stop(struct run *run)
 {
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_NULL, .err = PROC_NULL };
-	int64_t grace_ms = run->target->settings->stop_grace;
+	int64_t grace_ms = run->script->grace_ms;
 	struct fault f;
 
 	run->step = STOPPING;
@@ -175,6 +178,33 @@ give_up_ms(const struct run *run)
 	return run->has_status || run->ssh_ended ? run->quiet_ms + QUIET_MS : -1;
 }
 
+/* Is it to be ended? Once its status is here the limit has been kept. */
+static bool
+is_to_stop(struct run *run)
+{
+	run->is_late = !run->has_status && clock_ms() >= run->script->limit.at_ms;
+	return sig_stopped() || run->relay.write_errno != 0 || run->is_late;
+}
+
+/* How long nothing may happen, -1 = for ever. */
+static int64_t
+wait_ms(const struct run *run)
+{
+	const int64_t until[] = { give_up_ms(run),
+		run->step == RUNNING && !run->has_status ? run->script->limit.at_ms : -1 };
+	int64_t wait = relay_due_ms(&run->relay);
+
+	for (size_t i = 0; i < ARRAY_LEN(until); i++) {
+		int64_t left = until[i] - clock_ms();
+
+		if (until[i] < 0)
+			continue;
+		left = left < 0 ? 0 : left;
+		wait = wait < 0 || left < wait ? left : wait;
+	}
+	return wait;
+}
+
 /* Wait for something to happen and take it in. */
 static void
 turn(struct run *run)
@@ -188,16 +218,9 @@ turn(struct run *run)
 		relay_pollfd(relay),
 		{ .fd = run->stop.pidfd, .events = POLLIN },
 	};
-	int64_t wait = relay_due_ms(relay);
 	struct proc_result stop_end;
 
-	if (give_up_ms(run) >= 0) {
-		int64_t left = give_up_ms(run) - clock_ms();
-
-		left = left < 0 ? 0 : left;
-		wait = wait < 0 || left < wait ? left : wait;
-	}
-	(void)sig_poll(fds, ARRAY_LEN(fds), wait); /* revents tell */
+	(void)sig_poll(fds, ARRAY_LEN(fds), wait_ms(run)); /* revents tell */
 	if (fds[2].revents != 0)
 		read_status(run);
 	if (fds[1].revents != 0)
@@ -255,6 +278,8 @@ outcome(const struct run *run)
 		return REMOTE_LOG_BROKEN;
 	if (sig_stopped())
 		return REMOTE_STOPPED;
+	if (run->is_late)
+		return REMOTE_LATE;
 	if (run->has_status)
 		return REMOTE_EXITED;
 	if (run->is_full)
@@ -269,30 +294,31 @@ outcome(const struct run *run)
 }
 
 bool
-remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struct remote_result *r, struct fault *f)
+remote_run(const struct ssh_target *t, const struct remote_script *script, struct remote_result *r, struct fault *f)
 {
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_FD, .out = PROC_PIPE, .err = PROC_PIPE,
-		.in_fd = script_fd };
-	struct run run = { .target = t, .ssh = PROC_INIT, .stop = PROC_INIT, .status = BUF_INIT, .result = r };
+		.in_fd = script->fd };
+	struct run run = { .target = t, .script = script, .ssh = PROC_INIT, .stop = PROC_INIT, .status = BUF_INIT,
+		.result = r };
 	char mark[RELAY_MARK_MAX];
 
 	*r = (struct remote_result){ .end = REMOTE_LOST };
 	ssh_stage_new(&run.words);
 	ssh_end_mark(mark, sizeof(mark), &run.words);
-	ssh_stage_argv(&argv, t, &run.words, script_size);
+	ssh_stage_argv(&argv, t, &run.words, script->size);
 	ssh_env(&env);
 	if (sig_stopped()) {
 		*r = (struct remote_result){ .end = REMOTE_STOPPED, .confirmed = true };
 		return true;
 	}
-	if (lseek(script_fd, 0, SEEK_SET) != 0)
+	if (lseek(script->fd, 0, SEEK_SET) != 0)
 		return fault_errno(f, FAULT_LOCAL, "cannot rewind the script");
 	if (!proc_start(&run.ssh, &spec, f))
 		return false;
-	relay_init(&run.relay, STDOUT_FILENO, mark);
+	relay_init(&run.relay, script->out_fd, mark);
 	while (!is_over(&run)) {
-		if (run.step == RUNNING && (sig_stopped() || run.relay.write_errno != 0))
+		if (run.step == RUNNING && is_to_stop(&run))
 			start_stop(&run);
 		turn(&run);
 	}
@@ -300,6 +326,7 @@ remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struc
 	r->end = outcome(&run);
 	r->code = (int)run.code;
 	r->was_told = run.was_told;
+	r->mid_line = run.relay.mid_line;
 	r->confirmed = run.stop_ended || (run.has_status && run.step == RUNNING) || r->end == REMOTE_UNREACHED;
 	errno = run.relay.write_errno;
 	if (errno != 0)
@@ -309,4 +336,32 @@ remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struc
 	relay_free(&run.relay);
 	buf_free(&run.status);
 	return true;
+}
+
+bool
+remote_is_foreign(const struct remote_result *r)
+{
+	return r->end == REMOTE_UNREACHED && strstr(r->said, "Host key verification failed") != NULL;
+}
+
+bool
+remote_run_again(const struct ssh_target *t, const struct remote_script *script, struct remote_result *r, struct fault *f)
+{
+	static const int64_t pause_ms[RECONNECT_MAX] = { 1000, 6000 }; /* the second outlasts sshd's penalty */
+	struct remote_script now = *script;
+
+	now.limit.after_stop_ms = STOP_AT_ONCE;
+	for (int again = 0;; again++) {
+		if (!remote_run(t, &now, r, f))
+			return false;
+		if (r->end == REMOTE_FULL && now.size >= 0) { /* a full disk: after_script and uploads shall run all the same */
+			log_say("no room for the script in the server's /tmp: it is run as it arrives");
+			now.size = -1;
+			again--;
+			continue;
+		}
+		if (r->end != REMOTE_UNREACHED || remote_is_foreign(r) || again == RECONNECT_MAX ||
+		    !limit_sleep(now.limit, pause_ms[again]))
+			return true;
+	}
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "fault.h"
+#include "sig.h"
 #include "ssh.h"
 
 enum remote_end {
@@ -21,23 +22,37 @@ enum remote_end {
 	REMOTE_FULL,       /* no room to keep it there: nothing was run */
 	REMOTE_NO_BASH,
 	REMOTE_STOPPED,    /* we were told to stop; no process of the script is left, or confirmed is false */
-	REMOTE_LOG_BROKEN, /* our stdout cannot be written to; ended as for a stop */
+	REMOTE_LATE,       /* its limit was over; ended as for a stop */
+	REMOTE_LOG_BROKEN, /* out_fd cannot be written to; ended as for a stop */
 };
 
 struct remote_result {
 	enum remote_end end;
 	int code;
 	bool was_told;    /* REMOTE_EXITED: all of the session was told to end, by TERM or HUP, and not by us */
-	bool confirmed;   /* REMOTE_STOPPED, _LOG_BROKEN: the server has confirmed the end; _UNREACHED: true */
+	bool confirmed;   /* REMOTE_STOPPED, _LATE, _LOG_BROKEN: the server has confirmed the end; _UNREACHED: true */
+	bool mid_line;    /* the output ended without a newline */
 	char said[300];   /* what ssh said: why it was not connected, else the last thing; one safe line; "" = nothing */
 };
 
-/*
- * Run the script (an open regular file, read from its start; borrowed) on the target, its output to our stdout. With a
- * negative script_size it is not kept in a file there but run as it arrives: for a server with a full disk.
- * False with a fault only when ssh cannot be started; everything else is told by *r.
- */
-bool remote_run(const struct ssh_target *t, int script_fd, int64_t script_size, struct remote_result *r,
+/* What to run, and how. */
+struct remote_script {
+	int fd;             /* an open regular file, read from its start; borrowed */
+	int64_t size;       /* of it; negative: it is not kept in a file there but run as it arrives, for a full disk */
+	int out_fd;         /* where its output goes; borrowed */
+	int64_t grace_ms;   /* from TERM to KILL when it is to stop */
+	struct limit limit; /* how long it may take; a stop ends it at once, whatever this says */
+};
+
+/* Run the script on the target. False with a fault only when ssh cannot be started; everything else is told by *r. */
+bool remote_run(const struct ssh_target *t, const struct remote_script *script, struct remote_result *r, struct fault *f)
+    ATTR_MUST_USE;
+
+/* The same; again when no connection came to be, or when the server had no room for it: nothing was run then. */
+bool remote_run_again(const struct ssh_target *t, const struct remote_script *script, struct remote_result *r,
     struct fault *f) ATTR_MUST_USE;
+
+/* Did ssh refuse to talk to what answered (REMOTE_UNREACHED)? Then nothing was sent, not even the script. */
+bool remote_is_foreign(const struct remote_result *r);
 
 #endif

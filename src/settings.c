@@ -32,6 +32,7 @@
 #define A_JUMP A_WORD "@:[]"
 #define A_CIDR ALNUM ".:/"
 #define A_MAP A_GLOB ";>"
+#define A_COMMAND A_MAP "!\"%&'<\\`{|}" /* for a shell, but none of this host: it is sent to the server on stdin */
 
 #define ENV_PREFIX "NOVAJOB_"
 #define JOB_PREFIX "CUSTOM_ENV_"
@@ -455,7 +456,7 @@ settings_load(struct settings *s, const struct settings_from *from, struct fault
 	return with_state_dir(&l, f);
 }
 
-/* A file that is named must be one, and ours to read. */
+/* A file that is named must be one, and ours to read. What is run, or obeyed by ssh without a look, nobody else may write. */
 static bool
 file_ready(const struct settings *s, int setting, const char *path, struct fault *f)
 {
@@ -467,7 +468,14 @@ file_ready(const struct settings *s, int setting, const char *path, struct fault
 	if (!S_ISREG(st.st_mode))
 		return fault_set(f, FAULT_SETTING, "%s '%s' (%s) is no regular file", setting_infos[setting].name, path,
 		    settings_where(s, setting));
-	return true;
+	if (setting == SETTING_private_key || setting == SETTING_ssh_proxy_key)
+		return true; /* ssh looks itself */
+	if ((st.st_mode & (S_IWGRP | S_IWOTH)) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()))
+		return true;
+	(void)fault_set(f, FAULT_SETTING, "%s '%s' (%s) can be written by others (user %u, mode %04o)",
+	    setting_infos[setting].name, path, settings_where(s, setting), (unsigned int)st.st_uid,
+	    (unsigned int)(st.st_mode & 07777));
+	return fault_hint(f, "it must be root's or ours: chmod go-w '%s'", path);
 }
 
 bool
@@ -486,6 +494,11 @@ settings_complete(const struct settings *s, struct fault *f)
 		return fault_hint(f, "set it in %s, as --%s=… or in %s", SETTINGS_DEFAULT_FILE,
 		    setting_infos[needed[i]].name, settings_env_name(variable, sizeof(variable), needed[i]));
 	}
+	if (strcmp(s->address, "floating") == 0 && s->floating_network == NULL) {
+		(void)fault_set(f, FAULT_SETTING, "address = floating (%s) needs floating-network",
+		    settings_where(s, SETTING_address));
+		return fault_hint(f, "'openstack network list --external' shows what it may be");
+	}
 	if (s->ssh_proxy_jump != NULL && (s->ssh_proxy_key == NULL || s->ssh_proxy_known_hosts == NULL)) {
 		(void)fault_set(f, FAULT_SETTING, "ssh-proxy-jump (%s) needs ssh-proxy-key and ssh-proxy-known-hosts",
 		    settings_where(s, SETTING_ssh_proxy_jump));
@@ -495,7 +508,9 @@ settings_complete(const struct settings *s, struct fault *f)
 	    !file_ready(s, SETTING_ssh_proxy_known_hosts, s->ssh_proxy_known_hosts, f)))
 		return false;
 	return (!shared || file_ready(s, SETTING_private_key, s->private_key, f)) &&
-	    (s->ssh_config == NULL || file_ready(s, SETTING_ssh_config, s->ssh_config, f));
+	    (s->ssh_config == NULL || file_ready(s, SETTING_ssh_config, s->ssh_config, f)) &&
+	    (s->runner_binary == NULL || file_ready(s, SETTING_runner_binary, s->runner_binary, f)) &&
+	    (s->prepare_script == NULL || file_ready(s, SETTING_prepare_script, s->prepare_script, f));
 }
 
 json_t *

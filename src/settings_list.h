@@ -28,7 +28,8 @@
 	X(text, availability_zone, "availability-zone", "", A_NAME, 0, 255, S_JOB, "availability zone of the server; a list as for flavor") \
 	X(text, key_pair, "key-pair", "", A_NAME, 0, 255, S_JOB, "key pair whose private half is private-key") \
 	X(text, username, "username", "", A_WORD, 0, 32, S_JOB, "login name in the server") \
-	X(text, address, "address", "auto", A_CIDR, 0, 64, S_RULE, "which address to log in at: auto, 4, 6, or a network as 10.0.0.0/8") \
+	X(text, address, "address", "auto", A_CIDR, 0, 64, S_RULE, "which address to log in at: auto, fixed, floating, 4, 6, or a network as 10.0.0.0/8") \
+	X(text, floating_network, "floating-network", "", A_NAME, 0, 255, S_RULE, "network of which each server gets a floating address") \
 	X(pairs, properties, "properties", "", A_NAME, 0, 2000, S_RULE, "further properties of the server: a=b, c=d") \
 	X(text, description, "description", "", A_NAME, 0, 255, S_RULE, "description of the server") \
 	X(choice, keys, "keys", "auto", "auto,per-job,shared", 0, 16, S_RULE, "keys of each job alone, or key-pair; auto: key-pair if set") \
@@ -42,6 +43,11 @@
 	X(text, ssh_proxy_jump, "ssh-proxy-jump", "", A_JUMP, 0, 255, S_RULE, "bastion on the way to the servers: user@host:port") \
 	X(path, ssh_proxy_key, "ssh-proxy-key", "", A_PATH, 0, 1000, S_RULE, "file of the private key for the bastion") \
 	X(path, ssh_proxy_known_hosts, "ssh-proxy-known-hosts", "", A_PATH, 0, 1000, S_RULE, "known_hosts file with the bastion's host key") \
+	X(text, ready_command, "ready-command", "", A_COMMAND, 0, 1000, S_RULE, "run in the server once it lets us in; 0: it is ready for the job") \
+	X(span, ready_timeout, "ready-timeout", "5m", NULL, 1, 86400, S_RULE, "how long ready-command may take") \
+	X(path, runner_binary, "runner-binary", "", A_PATH, 0, 1000, S_RULE, "gitlab-runner for servers that have none, or another version") \
+	X(path, prepare_script, "prepare-script", "", A_PATH, 0, 1000, S_RULE, "file of a bash script that is run in the server before the job") \
+	X(span, prepare_script_timeout, "prepare-script-timeout", "10m", NULL, 1, 86400, S_RULE, "how long prepare-script may take") \
 	X(span, create_timeout, "create-timeout", "10m", NULL, 1, 86400, S_RULE, "how long a server may take to become ACTIVE") \
 	X(span, stop_grace, "stop-grace", "5s", NULL, 0, 600, S_RULE, "from TERM to KILL for a script that is to stop") \
 	X(span, stop_timeout, "stop-timeout", "10s", NULL, 0, 600, S_RULE, "how long prepare may undo and cleanup go on after TERM") \

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "choices.h"
 #include "settings_value.h"
 #include "xalloc.h"
 
@@ -42,21 +43,29 @@ matches_one(const struct strv *patterns, const char *text)
 	return false;
 }
 
-/* Each part of a list for itself; an image may be known by properties, which are one wish. */
+/* Each part of a list for itself, of networks that belong together as well; properties of an image are one wish. */
 static bool
 patterns_allow(int setting, const char *text, const char *allowed)
 {
 	auto_strv struct strv patterns = STRV_INIT, parts = STRV_INIT;
+	bool fine = true;
 
 	strv_split(&patterns, allowed);
 	if (setting == SETTING_image)
 		strv_add(&parts, text);
 	else
 		strv_split(&parts, text);
-	for (size_t i = 0; i < parts.len; i++)
-		if (!matches_one(&patterns, parts.v[i]))
-			return false;
-	return true;
+	for (size_t i = 0; fine && i < parts.len; i++) {
+		auto_strv struct strv one = STRV_INIT;
+
+		if (setting == SETTING_network)
+			choices_split_networks(parts.v[i], &one);
+		else
+			strv_add(&one, parts.v[i]);
+		for (size_t n = 0; fine && n < one.len; n++)
+			fine = matches_one(&patterns, one.v[n]);
+	}
+	return fine && parts.len > 0; /* "," would be the cloud's own choice: of networks, of the default security group */
 }
 
 bool

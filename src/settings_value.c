@@ -101,7 +101,7 @@ text_ok(int setting, const char *text, struct fault *f)
 	if (info->type == TYPE_pairs)
 		return pairs_ok(text, f);
 	if (setting == SETTING_address && !addresses_ok(text))
-		return fault_set(f, FAULT_SETTING, "'%s' is none of auto, 4, 6, or a network like 10.0.0.0/8", text);
+		return fault_set(f, FAULT_SETTING, "'%s' is none of auto, fixed, floating, 4, 6, or a network like 10.0.0.0/8", text);
 	return true;
 }
 

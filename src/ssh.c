@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "text.h"
 #include "xalloc.h"
 
 /*
@@ -21,6 +22,10 @@
  * can be found as well.
  */
 #define TAG "LC_NOVAJOB_STAGE"
+
+/* Where a gitlab-runner of the host's is put (runner-binary). The scripts find it before the image's own. */
+#define BIN "$HOME/.novajob/bin"
+#define ADD_TO_PATH "[ -d \"" BIN "\" ] && PATH=" BIN ":$PATH; "
 
 /*
  * The stage's wrapper: $1 nonce, $2 tag, $3 bytes of script. fd 3 is ssh's stderr, which the script never gets. The
@@ -40,7 +45,7 @@ static const char stage_text[] =
     "[ $s = 0 ] || { echo $N full >&3; exit 1; }; "
     "[ $n -eq $S ] || { echo $N short >&3; exit 1; }; "
     "else exec 4<&0; fi; "
-    "exec </dev/null; "
+    "exec </dev/null; " ADD_TO_PATH
     TAG "=$T bash -s <&4 3>&- 4<&-; "
     "s=$?; echo $N exit $s >&3; echo $N end";
 
@@ -73,9 +78,22 @@ static const char stop_text[] =
     "for i in 1 2; do ours && kill -KILL $A 2>/dev/null; roots -KILL; "
     "sleep 0.2 2>/dev/null || sleep 1; done; ours; [ -z \"$A\" ]";
 
-/* The first login: $1 nonce. */
+/* The first login: $1 nonce, $2 whether to ask gitlab-runner for its version. */
 static const char login_text[] =
-    "command -v bash >/dev/null && echo novajob-ok-$1 || echo novajob-nobash-$1";
+    "command -v bash >/dev/null || { echo novajob-nobash-$1; exit; }; " ADD_TO_PATH
+    "m=$(uname -m 2>/dev/null) || m=unknown; "
+    "g=none; command -v git >/dev/null && g=git; "
+    "r=none; command -v gitlab-runner >/dev/null && r=runner; "
+    "echo novajob-ok-$1 $m $g $r; "
+    "[ $2$r = 1runner ] || exit 0; "
+    "v=$(gitlab-runner --version 2>/dev/null </dev/null | head -n 1); echo novajob-version-$1 $v";
+
+/* A gitlab-runner from stdin: $1 nonce, $2 bytes. One that does not run there (a home without exec) is not kept. */
+static const char upload_text[] =
+    "d=" BIN "; f=$d/new-$1; "
+    "mkdir -p \"$d\" && cat >\"$f\" && [ $(wc -c <\"$f\") -eq $2 ] && chmod 755 \"$f\" && "
+    "\"$f\" --version >/dev/null </dev/null && mv -f \"$f\" \"$d/gitlab-runner\" && { echo novajob-ok-$1; exit 0; }; "
+    "rm -f \"$f\"; rmdir \"$d\" 2>/dev/null; exit 1";
 
 /* Options that hold for every connection; ssh_config(5). Nobody's configuration, agent or terminal takes part. */
 static const char *const fixed_options[] = {
@@ -201,10 +219,41 @@ ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_st
 }
 
 void
-ssh_login_argv(struct strv *argv, const struct ssh_target *t, const char *nonce)
+ssh_login_argv(struct strv *argv, const struct ssh_target *t, const char *nonce, bool version)
 {
 	connect_argv(argv, t);
-	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s", login_text, nonce);
+	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %d", login_text, nonce, version ? 1 : 0);
+}
+
+bool
+ssh_login_said(const char *out, const char *nonce, struct ssh_tools *tools)
+{
+	auto_free char *ok = xasprintf("novajob-ok-%s ", nonce);
+	auto_free char *version = xasprintf("novajob-version-%s ", nonce);
+	const char *at = strstr(out, ok);
+	char machine[sizeof(tools->machine)], git[8], runner[8];
+
+	*tools = (struct ssh_tools){ .machine = "unknown" };
+	if (at == NULL)
+		return false;
+	if (sscanf(at + strlen(ok), "%31s %7s %7s", machine, git, runner) == 3) {
+		text_one_line(tools->machine, sizeof(tools->machine), machine);
+		tools->git = strcmp(git, "git") == 0;
+		tools->runner = strcmp(runner, "runner") == 0;
+	}
+	if ((at = strstr(out, version)) != NULL) {
+		auto_free char *line = xstrndup(at + strlen(version), strcspn(at + strlen(version), "\n"));
+
+		text_one_line(tools->version, sizeof(tools->version), line);
+	}
+	return true;
+}
+
+void
+ssh_upload_argv(struct strv *argv, const struct ssh_target *t, const char *nonce, int64_t size)
+{
+	connect_argv(argv, t);
+	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %" PRId64, upload_text, nonce, size);
 }
 
 void

@@ -71,15 +71,32 @@ enum ssh_said ssh_said(const struct ssh_stage *s, const char *line, size_t len, 
 /* The environment ssh gets: PATH, HOME, USER, LOGNAME, locale; nothing of the job's, no agent, no credentials. */
 void ssh_env(struct strv *env);
 
+/* What a server has, as far as it was asked. */
+struct ssh_tools {
+	bool git, runner;   /* the account finds them in its PATH; runner: gitlab-runner */
+	char machine[32];   /* what uname -m says */
+	char version[200];  /* the first line of gitlab-runner --version, as one safe line; "" = not asked, or no answer */
+};
+
 /*
  * Log in for the first time: wait until one of the addresses answers, takes the key and has a shell, at most
- * settings->ssh_timeout and limit. *address becomes the one that did (the caller's). Tells progress by log_say when
+ * settings->ssh_timeout and limit. *address becomes the one that did (the caller's), *tools what is there. Tells progress by log_say when
  * the reason to wait changes. FAULT_SSH says which way it failed; FAULT_SETTING for what no waiting mends.
  */
-bool ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address, struct fault *f)
-    ATTR_MUST_USE;
+bool ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address,
+    struct ssh_tools *tools, struct fault *f) ATTR_MUST_USE;
 
-/* argv for the first login's test command, which answers with the nonce. */
-void ssh_login_argv(struct strv *argv, const struct ssh_target *t, const char *nonce);
+/* argv for the first login's test command, which answers with the nonce and what is there; version: and with
+ * gitlab-runner's, which has to be started for it. */
+void ssh_login_argv(struct strv *argv, const struct ssh_target *t, const char *nonce, bool version);
+
+/* Take the test command's answer apart; false when it is none of a server with bash. */
+bool ssh_login_said(const char *out, const char *nonce, struct ssh_tools *tools);
+
+/*
+ * argv for keeping size bytes that come on stdin as the account's gitlab-runner, where ssh_stage_argv's scripts find it
+ * first. Prints the nonce when it is in place, whole, and can be run; else nothing is changed there.
+ */
+void ssh_upload_argv(struct strv *argv, const struct ssh_target *t, const char *nonce, int64_t size);
 
 #endif

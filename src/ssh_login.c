@@ -105,6 +105,7 @@ struct candidate {
 	int64_t next_ms;       /* not before */
 	enum outcome outcome;  /* of the last try */
 	char said[300];        /* by ssh */
+	struct ssh_tools tools; /* what is there */
 };
 
 /* A socket that connects to address:port, or -1. */
@@ -182,13 +183,13 @@ refused_us(enum outcome o)
 }
 
 static enum outcome
-judge(const char *out, const char *err, const char *nonce, const struct proc_result *r, bool proxied)
+judge(const char *out, const char *err, const char *nonce, const struct proc_result *r, bool proxied,
+    struct ssh_tools *tools)
 {
 	bool closed = strstr(err, "kex_exchange_identification") != NULL; /* then it was not the server who spoke before */
-	auto_free char *ok = xasprintf("novajob-ok-%s", nonce);
 	auto_free char *nobash = xasprintf("novajob-nobash-%s", nonce);
 
-	if (strstr(out, ok) != NULL)
+	if (ssh_login_said(out, nonce, tools))
 		return IN;
 	if (strstr(out, nobash) != NULL)
 		return NO_BASH;
@@ -214,7 +215,7 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 	ssh_stage_new(&words);
 	t->address = c->address;
 	t->known_hosts = c->known_hosts;
-	ssh_login_argv(&argv, t, words.nonce);
+	ssh_login_argv(&argv, t, words.nonce, false);
 	ssh_env(&env);
 	if (!proc_run(&spec, NULL, CAP_BYTES, limit_min(limit, LOGIN_MS), &out, &err, &r, f)) {
 		if (f->class != FAULT_TRANSIENT)
@@ -223,11 +224,11 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 			return true;
 		c->outcome = UNREACHABLE; /* late: sshd, or the server behind it, hangs */
 		buf_puts(&err, err.len == 0 ? f->text : "");
-	} else if (judge(buf_str(&out), buf_str(&err), words.nonce, &r, proxied) == CLOSED && c->refusals > 0) {
+	} else if (judge(buf_str(&out), buf_str(&err), words.nonce, &r, proxied, &c->tools) == CLOSED && c->refusals > 0) {
 		c->next_ms = clock_ms() + CLOSED_MS; /* the penalty for the refused key: that is the trouble to tell of */
 		return true;
 	} else {
-		c->outcome = judge(buf_str(&out), buf_str(&err), words.nonce, &r, proxied);
+		c->outcome = judge(buf_str(&out), buf_str(&err), words.nonce, &r, proxied, &c->tools);
 	}
 	text_one_line(c->said, sizeof(c->said), text_tail(buf_str(&err), proxied ? 2 : 1)); /* the bastion's, too */
 	if (c->outcome == HOST_KEY && t->pinned)
@@ -321,7 +322,8 @@ rounds(struct ssh_target *t, struct candidate *c, size_t n, struct limit limit, 
  * the addresses, and its key must not stand for our server's. The one that let us in is kept.
  */
 bool
-ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address, struct fault *f)
+ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address,
+    struct ssh_tools *tools, struct fault *f)
 {
 	struct candidate c[MAX_CANDIDATES];
 	size_t n = addresses->len < MAX_CANDIDATES ? addresses->len : MAX_CANDIDATES;
@@ -341,8 +343,10 @@ ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit
 	ok = rounds(t, c, n, limit_min(limit, t->settings->ssh_timeout), &in, f);
 	if (ok && !t->pinned && rename(c[in].known_hosts, known_hosts) != 0)
 		ok = fault_errno(f, FAULT_LOCAL, "cannot rename '%s'", c[in].known_hosts);
-	if (ok)
+	if (ok) {
 		*address = xstrdup(c[in].address);
+		*tools = c[in].tools;
+	}
 	t->known_hosts = known_hosts;
 	for (size_t i = 0; i < n; i++) {
 		if (!t->pinned)

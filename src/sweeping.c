@@ -6,7 +6,7 @@
 
 #define CLOCK_SLACK_S 300
 
-/* What we know of a server's try. */
+/* What we know of its try. */
 enum known {
 	STRANGER,  /* no record here: another host's, or STATE was lost */
 	LIVE,      /* the record is this try's, and the job may be running */
@@ -15,17 +15,17 @@ enum known {
 };
 
 static enum known
-know(const struct os_server *s, const struct record *r)
+know(struct sweepable s, const struct record *r)
 {
 	if (r->phase == PHASE_NONE)
 		return STRANGER;
 	if (r->phase != PHASE_CREATING && r->phase != PHASE_READY)
 		return FINISHED; /* a newer try would have noted itself before its create */
-	return strcmp(s->try, r->try) == 0 ? LIVE : OLDER_TRY;
+	return strcmp(s.try, r->try) == 0 ? LIVE : OLDER_TRY;
 }
 
 struct sweeping
-sweeping_judge(const struct os_server *s, const struct record *r, int64_t now, int64_t grace_s, bool clock_ok)
+sweeping_judge(struct sweepable s, const struct record *r, int64_t now, int64_t grace_s, bool clock_ok)
 {
 	static const struct {
 		bool by_time;                   /* expiry decides */
@@ -39,13 +39,13 @@ sweeping_judge(const struct os_server *s, const struct record *r, int64_t now, i
 		    { true, "of another try of the job, expired" } },
 	};
 	enum known k = know(s, r);
-	int64_t expires = k == LIVE && r->expires > s->expires ? r->expires : s->expires;
+	int64_t expires = k == LIVE && r->expires > s.expires ? r->expires : s.expires;
 
 	if (!rules[k].by_time)
 		return rules[k].expired;
 	if (!clock_ok)
 		return (struct sweeping){ false, "the clock looks wrong: nothing is judged by time" };
-	if (s->expires <= 0)
+	if (s.expires <= 0)
 		return (struct sweeping){ false, "it has no novajob:expires: delete it by hand" };
 	return now > expires + (k == STRANGER ? grace_s : 0) ? rules[k].expired : rules[k].early;
 }

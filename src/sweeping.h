@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sweeping.h - may this server go? The rules of design.md §3 ("alive"), apart
- * from the command that carries them out, in one table.
+ * sweeping.h - may this server, or floating address, go? The rules of
+ * design.md §3 ("alive"), apart from the command that carries them out, in one
+ * table.
  */
 #ifndef NOVAJOB_SWEEPING_H
 #define NOVAJOB_SWEEPING_H
@@ -17,12 +18,17 @@ struct sweeping {
 	const char *reason; /* why, or why not: one phrase */
 };
 
+/* A server or a floating address of our owner. */
+struct sweepable {
+	const char *try;  /* borrowed; "" when it does not say */
+	int64_t expires;  /* UNIX time; 0 when it does not say */
+};
+
 /*
- * Judge a server of our owner. r: this host's record of its job, phase NONE when there is none. now: UNIX time;
- * grace_s: seconds that other hosts' servers get beyond their expiry. clock_ok: false = nothing is judged by time.
+ * Judge it. r: this host's record of its job, phase NONE when there is none. now: UNIX time; grace_s: seconds that what
+ * is other hosts' gets beyond its expiry. clock_ok: false = nothing is judged by time.
  */
-struct sweeping sweeping_judge(const struct os_server *s, const struct record *r, int64_t now, int64_t grace_s,
-    bool clock_ok);
+struct sweeping sweeping_judge(struct sweepable s, const struct record *r, int64_t now, int64_t grace_s, bool clock_ok);
 
 /*
  * Does the clock agree with what the cloud tells? Not when a server was created in our future, or when a token that the

@@ -432,7 +432,7 @@ setup()
 	long=/$(printf 'x%.0s' {1..999})
 	while read -r name; do
 		args+=("--$name=$long")
-	done < <(novajob --help | sed -n 's/^ *--\([a-z-]*\)=PATH .*/\1/p' | grep -v -e private-key -e ssh-config -e user-data)
+	done < <(novajob --help | sed -n 's/^ *--\([a-z-]*\)=PATH .*/\1/p' | grep -v -e private-key -e ssh-config -e user-data -e runner-binary -e prepare-script)
 	((${#args[@]} >= 4)) || fail "no paths found"
 	run -0 novajob config "${needed[@]}" "${args[@]}"
 	((${#output} < 60000)) || fail "${#output} bytes"

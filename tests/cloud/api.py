@@ -164,15 +164,17 @@ class Request:
         return self._key
 
     def server_name(self, cloud):
-        """The name of the server that the request is about, or ''."""
+        """The name of the server that the request is about, or ''; of a
+        floating IP that is asked for the description."""
         match = re.search(r'/servers/([0-9a-f-]{36})', self.path)
         with cloud.lock:
             server = cloud.servers.get(match[1]) if match else None
         if server:
             return server.name
         body = self.body if isinstance(self.body, dict) else {}
-        wish = body.get('server')
-        name = wish.get('name') if isinstance(wish, dict) else ''
+        wish = body.get('server') or body.get('floatingip')
+        key = 'name' if 'server' in body else 'description'
+        name = wish.get(key) if isinstance(wish, dict) else ''
         return name if isinstance(name, str) else ''
 
 

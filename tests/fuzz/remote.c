@@ -4,7 +4,8 @@
  * stdout and on the status channel, whole or in parts. An exit status is only
  * believed from a whole line of the status channel, after the wrapper's start;
  * the script's output comes out byte for byte, but for a confirmed mark.
- * The input is a flag byte (1: the reader of our stdout is slow) and steps; one
+ * The input is a flag byte (bit 0: the reader of our stdout is slow; else bit 1:
+ * the script may take 1 s) and steps; one
  * is done at each wait of the program:
  *
  *   0 N  N bytes of the input on stdout      7    the status channel ends
@@ -39,6 +40,7 @@ static struct play {
 	int log_fd;
 	int steps;         /* done so far */
 	bool is_slow;
+	bool is_limited;   /* to 1 s */
 	bool is_cut;       /* stop, or reader gone: output may be missing */
 	bool is_long;      /* a line that is passed on in parts */
 	bool is_over;      /* all steps are done */
@@ -225,6 +227,8 @@ check_output(const struct remote_result *r)
 static void
 check_result(const struct remote_result *r)
 {
+	CHECK(r->end != REMOTE_LATE || play.is_limited);
+	play.is_cut = play.is_cut || r->end == REMOTE_LATE;
 	CHECK(fuzz_is_safe(r->said, strlen(r->said), false, strlen(r->said) + 4 >= sizeof(r->said)));
 	if (r->end == REMOTE_EXITED)
 		CHECK(r->code >= 0 && r->code <= 255 && was_told(r->code));
@@ -237,13 +241,15 @@ run_script(void)
 {
 	static char word[] = "x", address[] = "192.0.2.7";
 	const struct settings settings = { .ssh = word, .username = word, .private_key = word, .ssh_port = 22,
-		.alive_timeout = 60000, .stop_grace = 1000 };
+		.alive_timeout = 60000 };
 	const struct ssh_target target = { .settings = &settings, .address = address, .known_hosts = "/x", .alias = "x" };
-	auto_fd int script = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	auto_fd int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct remote_script script = { .fd = fd, .out_fd = STDOUT_FILENO, .grace_ms = 1000,
+		.limit = limit_in(play.is_limited ? 1000 : NO_LIMIT_MS, STOP_AT_ONCE) };
 	struct remote_result r;
 	struct fault f;
 
-	CHECK(remote_run(&target, script, 0, &r, &f));
+	CHECK(remote_run(&target, &script, &r, &f));
 	take_out(SIZE_MAX);
 	check_result(&r);
 	check_output(&r);
@@ -252,10 +258,13 @@ run_script(void)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	unsigned int flags;
 	int ends[2];
 
 	play = (struct play){ .in = { .at = (const char *)data, .left = size } };
-	play.is_slow = input_byte(&play.in) % 2 != 0;
+	flags = input_byte(&play.in);
+	play.is_slow = flags % 2 != 0;
+	play.is_limited = flags % 4 == 2;
 	world_begin();
 	CHECK(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0 && fcntl(ends[1], F_SETPIPE_SZ, PIPE_SIZE) >= 0);
 	CHECK(dup2(ends[1], STDOUT_FILENO) == STDOUT_FILENO);

@@ -133,6 +133,28 @@ said_or_ended() {
 	passes
 }
 
+# No floating address with a text in its description.
+no_address_of() {
+	local list
+	list=$(/usr/bin/openstack floating ip list --long -f value -c Description)
+	[[ $list != *"$1"* ]]
+}
+
+@test "a whole job at a floating address, by each client" {
+	needs_own_cloud
+	local version
+	set_to floating-network public
+	set_to address floating
+	for version in 6.0 7.4 10.5; do
+		[[ $version == 6.0 || -x $TOOLS/client-$version/bin/openstack ]] || continue
+		set_to openstack "$(client $version)"
+		passes
+		grep -q 'floating address [0-9.]* is attached' "$LOG" || fail "$(cat "$LOG")"
+		no_address_of "-$JOB_ID:"
+		JOB_ID=$((JOB_ID + 1))
+	done
+}
+
 @test "a whole job with keys of its own, by cloud-config and by a script" {
 	needs_own_cloud
 	sed -i '/^key-pair\|^private-key/d' "$SETTINGS"

@@ -36,6 +36,11 @@ ended() {
 	wait "$1" || STATUS=$?
 }
 
+# The descriptions of all floating addresses of ours.
+addresses() {
+	/usr/bin/openstack floating ip list --long -f value -c Description | grep '^novajob:' || true
+}
+
 # How many creates the cloud has had.
 creates() {
 	cloud requests 'POST /compute/.*/servers ' | wc -l
@@ -160,6 +165,8 @@ declare -gA ENDS=(
 	[client]=0 [client-post]=0 [client-answered]=0
 	[reset-before]=0 [reset-after]=0 [late]=0 [later]=0 [status]=0 [refused]=0
 	[cleanup]=2 [again]=0
+	[kill-floating]=137 [kill-fipasked]=137 [term-floating]=2 [client-floating]=0 [cleanup-floating]=2
+	[reset-floating]=0 [status-floating]=0
 )
 # The same as rows of novajob-faults(7).
 declare -gA WHAT=(
@@ -181,13 +188,27 @@ declare -gA WHAT=(
 	[refused]='the create is answered 503 and not carried out'
 	[cleanup]='cleanup begins at a random instant of prepare'
 	[again]='a second prepare of the job begins at a random instant of the first'
+	[kill-floating]='novajob is killed at a random instant of the allocation and attachment of a floating address'
+	[kill-fipasked]='novajob is killed at a random instant while the allocation of a floating address takes long'
+	[term-floating]='novajob is told to stop at a random instant of the allocation and attachment of a floating address'
+	[client-floating]='the client is killed at a random instant of the allocation and attachment of a floating address'
+	[cleanup-floating]='cleanup begins at a random instant of the allocation and attachment of a floating address'
+	[reset-floating]='the connection is reset when the allocation of a floating address is accepted'
+	[status-floating]='the allocation of a floating address is carried out and answered 503'
 )
 
 # rules ID KIND: the cloud's part in it.
 rules() {
 	local post='"request": "POST /compute/.*/servers$", "server": "-job-'$1'$"'
+	local fip='"request": "POST /network/v2.0/floatingips$", "server": "-'$1':"'
 	local show='"request": "GET /compute/.*/servers/[0-9a-f-]{36}$", "server": "-job-'$1'$"'
 	case $2 in
+	cleanup-floating) echo "{$fip, \"delay\": 3, \"count\": 1}" ;;
+	reset-floating) echo "{$fip, \"reset\": \"after\", \"count\": 1}" ;;
+	status-floating) echo "{$fip, \"then_status\": 503, \"count\": 1}" ;;
+	client-floating) echo "{$fip, \"delay\": 1.2, \"count\": 1}" ;;
+	kill-fipasked) echo "{$fip, \"hang\": \"after\"}" ;;
+	*-floating) echo "{$fip, \"delay\": 0.5, \"count\": 1}" ;;
 	*-post | again) echo "{$post, \"delay\": 1.5, \"count\": 1}" ;;
 	kill-unanswered) echo "{$post, \"hang\": \"after\"}" ;;
 	*-answered) echo "{$show, \"delay\": 1.5, \"count\": 1}" ;;
@@ -198,6 +219,8 @@ rules() {
 	refused) echo "{$post, \"status\": 503, \"count\": 1}" ;;
 	esac
 	case $2 in # prepare must still be at it when its time comes
+	kill-floating | term-floating) echo "{\"match\": \"-job-$1\$\", \"no_sshd\": true}" ;;
+	*-floating | *-fipasked) ;;
 	kill* | term* | cleanup) echo "{\"match\": \"-job-$1\$\", \"spawn_delay\": 60}" ;;
 	esac
 }
@@ -205,15 +228,16 @@ rules() {
 # round ID KIND DELAY: a prepare, and DELAY s after it began its create what KIND says; then the runner's cleanup.
 # One line of how it went: KIND, what the record and the cloud knew after prepare; and one for all that is wrong.
 round() {
-	local id=$1 kind=$2 delay=$3 log=$DIR/$1.log status=0 other='' slow='' pid n known
+	local id=$1 kind=$2 delay=$3 log=$DIR/$1.log status=0 other='' slow='' begun='creating server' pid n known args=()
 	wrong() { echo "wrong: job $id ($kind, $delay s): $*"; }
 	export JOB_RESPONSE_FILE=$DIR/$id.json
 	response "$id" >"$JOB_RESPONSE_FILE"
-	"$NOVAJOB" --settings="$SETTINGS" prepare >"$log" 2>&1 &
+	[[ $kind != *-@(floating|fipasked) ]] || args=(--floating-network=public) begun='waiting for ACTIVE'
+	"$NOVAJOB" --settings="$SETTINGS" "${args[@]}" prepare >"$log" 2>&1 &
 	pid=$!
 	case $kind in
-	kill* | term* | client* | cleanup | again)
-		until [[ $(<"$log") == *'creating server'* ]]; do
+	kill* | term* | client* | cleanup* | again)
+		until [[ $(<"$log") == *"$begun"* ]]; do
 			kill -0 $pid || break
 			sleep 0.02
 		done
@@ -229,7 +253,7 @@ round() {
 	kill*) kill -KILL $pid ;;
 	term*) kill -TERM $pid ;;
 	client*) pkill -KILL -P $pid ;;
-	cleanup) "$NOVAJOB" --settings="$SETTINGS" cleanup >>"$log" 2>&1 || wrong "the early cleanup failed" ;;
+	cleanup*) "$NOVAJOB" --settings="$SETTINGS" cleanup >>"$log" 2>&1 || wrong "the early cleanup failed" ;;
 	again)
 		"$NOVAJOB" --settings="$SETTINGS" prepare >"$DIR/$id.again" 2>&1 &
 		other=$! ;;
@@ -250,7 +274,7 @@ round() {
 	((n <= 1)) || [[ $slow || $kind == later ]] || wrong "$n servers after prepare"
 	echo "$kind $known $n${slow:+ slow}"
 	echo "$kind $status" >"$DIR/$id.end"
-	if [[ $kind == cleanup ]]; then
+	if [[ $kind == cleanup* ]]; then
 		((n == 0)) || [[ $slow ]] || wrong "$n servers after cleanup and prepare"
 	else
 		"$NOVAJOB" --settings="$SETTINGS" cleanup >>"$log" 2>&1 || wrong "cleanup failed: $(tail -1 "$log")"
@@ -306,8 +330,10 @@ all_through() {
 	done
 	# what a load balancer kept in its queue for longer than cleanup looked, sweep finds
 	for id in $(cloud servers | sed 's/.*-job-\([0-9]*\) .*/\1/'); do
-		[[ ${kind_of[$id]} == @(later|cleanup) ]] || fail "cleanup has left a server of job $id (${kind_of[$id]})"
+		[[ ${kind_of[$id]} == @(later|cleanup*) ]] || fail "cleanup has left a server of job $id (${kind_of[$id]})"
 	done
+	run -0 addresses
+	assert_output ''
 	wait_for $((LATER + 5)) all_through
 	run -0 novajob sweep
 	echo "sweep has deleted $(grep -c ^delete <<<"$output")"
