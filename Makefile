@@ -111,7 +111,7 @@ faults: ## play every fault of novajob-faults(7) on both clouds, and write that 
 .PHONY: fuzz
 fuzz: ## replay the fuzz targets' corpora, then FUZZ_SECONDS=10 of fuzzing each
 	@if tests/need clang; then \
-		$(MAKE) CC=clang SANITIZE=fuzzer-no-link,address,undefined BUILD=$(BUILD)/fuzz fuzzers && \
+		$(MAKE) DEV=1 CC=clang SANITIZE=fuzzer-no-link,address,undefined BUILD=$(BUILD)/fuzz fuzzers && \
 		tests/fuzz/run $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZERS); \
 	else [ $$? = 1 ]; fi
 

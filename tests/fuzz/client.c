@@ -85,7 +85,8 @@ frame(void)
 static void
 check_failed(const struct fault *f)
 {
-	static const enum fault_class classes[] = { FAULT_SETTING, FAULT_LOCAL, FAULT_TRANSIENT, FAULT_BUSY, FAULT_MISSING };
+	static const enum fault_class classes[] = { FAULT_SETTING, FAULT_LOCAL, FAULT_TRANSIENT, FAULT_BUSY, FAULT_MISSING,
+		FAULT_CLOUD };
 	bool known = false;
 
 	for (size_t i = 0; i < ARRAY_LEN(classes); i++)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fuzz.h"
+#include "job.h"
 #include "settings_file.h"
 #include "settings_value.h"
 #include "text.h"
@@ -49,8 +50,22 @@ check_text(const struct settings *s, int setting, const struct setting_value *v)
 	CHECK(fuzz_same(again.text, v->text) && again.number == v->number);
 }
 
+/* The head of the section as a file may have it; the file's last lines may have had none. */
+static void
+write_head(struct buf *b, const struct settings_section *section)
+{
+	if (section == NULL)
+		return;
+	buf_puts(b, "[project");
+	buf_printf(b, " %s", section->project == NULL ? "*" : section->project);
+	if (section->ref != SECTION_ANY_REF)
+		buf_puts(b, section->ref == SECTION_PROTECTED ? " protected" : " unprotected");
+	buf_puts(b, "]\n");
+}
+
 static bool
-take(void *context, int setting, const char *value, const char *where, struct fault *f)
+take(void *context, const struct settings_section *section, int setting, const char *value,
+    const char *where, struct fault *f)
 {
 	struct taken *t = context;
 	auto_value struct setting_value v = SETTING_VALUE_INIT;
@@ -62,6 +77,7 @@ take(void *context, int setting, const char *value, const char *where, struct fa
 	t->line = line;
 	CHECK(value[0] == '\0' || (strchr(" \t", value[0]) == NULL && strchr(" \t", value[strlen(value) - 1]) == NULL));
 	t->count++;
+	write_head(&t->again, section);
 	buf_printf(&t->again, " %s\t=%s \n", setting_infos[setting].name, value);
 	if (!setting_parse(setting, value, &v, f)) {
 		fuzz_check_fault(f, FAULT_SETTING);
@@ -104,7 +120,8 @@ check_json(const char *data, size_t size)
 	auto_settings struct settings all = SETTINGS_INIT, again = SETTINGS_INIT;
 	json_auto_t *o = NULL;
 	struct fault f;
-	const struct settings_from from = { .file = fuzz_file(data, size), .fresh = true };
+	struct job job = { .known = true, .project = "group/project", .image = "", .is_protected = size % 2 == 0 };
+	const struct settings_from from = { .file = fuzz_file(data, size), .job = size % 3 == 0 ? NULL : &job };
 
 	if (!settings_load(&all, &from, &f)) {
 		fuzz_check_fault(&f, FAULT_SETTING);
