@@ -18,6 +18,8 @@ complete -c novajob -n "__fish_seen_subcommand_from help; and test (count (comma
 complete -c novajob -n "__fish_seen_subcommand_from run" -F
 complete -c novajob -n "__fish_seen_subcommand_from settings plan" -l json -d 'print a JSON object'
 complete -c novajob -n "__fish_seen_subcommand_from list sweep doctor" -l json -d 'print one JSON object per line'
+complete -c novajob -n "__fish_seen_subcommand_from doctor" -l boot -d 'play one whole job'
+complete -c novajob -n "__fish_seen_subcommand_from doctor" -l config -r -F -d 'config.toml of gitlab-runner'
 complete -c novajob -n "__fish_seen_subcommand_from sweep" -s n -l dry-run -d 'do nothing, say what would be done'
 
 complete -c novajob -s h -l help -d 'show the usage'

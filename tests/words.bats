@@ -297,7 +297,13 @@ complete_fish()
 
 @test "fish: the options that take a value are those of the program" {
 	command -v fish >/dev/null || skip "no fish"
-	words opt | grep '=' | tr -d = >"$T/a"
+	local command
+	{
+		words opt
+		for command in $(words cmd); do
+			words opt "$command"
+		done
+	} | grep '=' | tr -d = | sort -u >"$T/a"
 	sed -n 's/^complete -c novajob .*-l \([a-z-]*\) -[xr] .*/--\1/p' "$top/completions/novajob.fish" >"$T/b"
 	same 'valued options in fish'
 }

@@ -66,11 +66,14 @@ def _subnet(cloud, net):
 
 
 def _group(cloud, group_id, name):
+    """Both directions open; of 'web' only HTTPS is."""
     rules = [{'id': fixed_id('rule %s %s' % (name, i)), 'direction': i,
               'ethertype': 'IPv4', 'protocol': None, 'port_range_min': None,
               'port_range_max': None, 'remote_ip_prefix': None,
               'remote_group_id': None, 'security_group_id': group_id,
               'project_id': cloud.project_id} for i in ('ingress', 'egress')]
+    if name == 'web':
+        rules[0].update(protocol='tcp', port_range_min=443, port_range_max=443)
     return dict(_common(cloud, name), id=group_id, stateful=True,
                 security_group_rules=rules)
 

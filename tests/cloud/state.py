@@ -138,7 +138,7 @@ class Cloud:
                 'os_distro': 'debian'}
             if name == 'builder':
                 self.images[image_id]['ci'] = 'yes'
-        self.groups = {fixed_id('group ' + n): n for n in ('default', 'ci')}
+        self.groups = {fixed_id('group ' + n): n for n in ('default', 'ci', 'web')}
         self.net = ipaddress.ip_network(net)
         self.networks = self._divide()
 

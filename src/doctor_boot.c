@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * doctor_boot.c - novajob doctor --boot: one whole job, each stage a process
+ * of this same program as the runner would start it (contract.md §1), with
+ * the time it took. See doctor.h.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "doctor.h"
+#include "log.h"
+#include "proc.h"
+#include "xalloc.h"
+
+#define STAGE_MS INT64_C(3600000)
+#define STOP_MS  INT64_C(60000)  /* for a stage to undo its work, and for cleanup after it */
+#define KEPT     ((size_t)1024 * 1024)
+
+#define SCRIPT "echo \"novajob doctor: $(uname -sr), $(nproc 2>/dev/null || echo '?') CPUs, as $(id -un)\"\n"
+
+struct boot {
+	struct doctor *d;
+	const struct context *ctx;
+	char dir[64];
+	struct strv env;
+};
+
+/* The stages in order; cleanup is played in any case. */
+static const struct {
+	const char *check;
+	const char *operands[3];
+} stages[] = {
+	{ "boot config", { "config" } },
+	{ "boot prepare", { "prepare" } },
+	{ "boot run 1", { "run", "SCRIPT", "prepare_script" } },
+	{ "boot run 2", { "run", "SCRIPT", "build_script" } },
+	{ "boot cleanup", { "cleanup" } },
+};
+
+static bool
+write_file(const struct boot *b, const char *name, const char *text, struct fault *f)
+{
+	auto_free char *path = xasprintf("%s/%s", b->dir, name);
+	FILE *file = fopen(path, "we");
+	bool ok = file != NULL && fputs(text, file) >= 0;
+
+	if (file != NULL && fclose(file) != 0)
+		ok = false;
+	return ok || fault_errno(f, FAULT_LOCAL, "cannot write '%s'", path);
+}
+
+static bool
+set_up(struct boot *b, struct fault *f)
+{
+	static const char *const vars[] = { "BUILD_FAILURE_EXIT_CODE=1", "SYSTEM_FAILURE_EXIT_CODE=2" };
+	json_auto_t *job = json_pack("{s:I, s:{s:i, s:s, s:s}, s:{s:s, s:s, s:b}, s:{s:i}}", "id", (json_int_t)clock_unix(),
+	    "job_info", "project_id", 1, "project_full_path", "novajob/doctor", "instance_uuid", "novajob-doctor", "git_info",
+	    "repo_url", "https://novajob.invalid/doctor.git", "ref", "doctor", "protected", 0, "runner_info", "timeout", 3600);
+	auto_free char *text = json_dumps(job, 0);
+
+	(void)strlcpy(b->dir, "/tmp/novajob-doctor.XXXXXX", sizeof(b->dir)); /* fits */
+	if (text == NULL || mkdtemp(b->dir) == NULL)
+		return fault_errno(f, FAULT_LOCAL, "cannot make a directory in /tmp");
+	for (char **e = environ; *e != NULL; e++)
+		if (strncmp(*e, "CUSTOM_ENV_", 11) != 0 && strncmp(*e, "TMPDIR=", 7) != 0)
+			strv_add(&b->env, *e);
+	for (size_t i = 0; i < ARRAY_LEN(vars); i++)
+		strv_add(&b->env, vars[i]);
+	strv_addf(&b->env, "TMPDIR=%s", b->dir);
+	strv_addf(&b->env, "JOB_RESPONSE_FILE=%s/response.json", b->dir);
+	strv_addf(&b->env, "BUILD_EXIT_CODE_FILE=%s/code", b->dir);
+	return write_file(b, "response.json", text, f) && write_file(b, "script", SCRIPT, f);
+}
+
+static void
+tear_down(const struct boot *b)
+{
+	static const char *const files[] = { "response.json", "script", "code" };
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		auto_free char *path = xasprintf("%s/%s", b->dir, files[i]);
+
+		(void)unlink(path); /* what is left shows in /tmp */
+	}
+	(void)rmdir(b->dir); /* as above */
+}
+
+/* Print what has come, whole lines only; the rest stays. */
+static void
+show(struct buf *b, bool all)
+{
+	const char *last = b->len == 0 ? NULL : memrchr(b->data, '\n', b->len);
+	size_t n = all ? b->len : last == NULL ? 0 : (size_t)(last + 1 - b->data);
+
+	if (n > 0)
+		log_raw(b->data, n);
+	buf_drop(b, n);
+}
+
+/* Run a stage to its end. Config's stdout is for the runner: not shown. */
+static bool
+run_stage(const struct strv *argv, const struct strv *env, bool is_config, struct limit limit, struct proc_result *r,
+    struct fault *f)
+{
+	auto_buf struct buf out = BUF_INIT, err = BUF_INIT;
+	struct proc_spec spec = { .argv = argv, .env = env, .in = PROC_NULL, .out = is_config ? PROC_NULL : PROC_PIPE,
+		.err = PROC_PIPE };
+	struct proc p = PROC_INIT;
+	bool ended = false;
+
+	if (!proc_start(&p, &spec, f))
+		return false;
+	while (!ended || p.out_fd >= 0 || p.err_fd >= 0) {
+		struct pollfd fds[3] = { { .fd = p.out_fd, .events = POLLIN }, { .fd = p.err_fd, .events = POLLIN },
+			{ .fd = p.pidfd, .events = POLLIN } };
+		int ready = sig_poll(fds, ARRAY_LEN(fds), ended ? 0 : limit_left_ms(limit));
+
+		if ((ended && ready == 0) || limit_over(limit)) /* nobody of the stage has the pipes any more, or it is late */
+			break;
+		if (fds[0].revents != 0)
+			proc_read(&p.out_fd, &out, KEPT);
+		if (fds[1].revents != 0)
+			proc_read(&p.err_fd, &err, KEPT);
+		show(&out, p.out_fd < 0);
+		show(&err, p.err_fd < 0);
+		ended = ended || proc_reap(&p, r);
+	}
+	show(&out, true);
+	show(&err, true);
+	if (!ended)
+		*r = proc_end(&p, STOP_MS);
+	else
+		(void)proc_end(&p, 0); /* only its pipes' ends */
+	return true;
+}
+
+/* One row of `stages`; false when the job cannot go on. */
+static bool
+play(struct boot *b, size_t row, struct limit limit)
+{
+	auto_free char *script = xasprintf("%s/script", b->dir);
+	auto_strv struct strv argv = STRV_INIT;
+	struct proc_result r = { .kind = PROC_EXITED, .code = 0 };
+	int64_t began = clock_ms();
+	struct fault f;
+
+	strv_add(&argv, "/proc/self/exe");
+	if (b->ctx->settings_file != NULL)
+		strv_addf(&argv, "--settings=%s", b->ctx->settings_file);
+	for (size_t i = 0; i < b->ctx->flags->len; i++)
+		strv_addf(&argv, "--%s", b->ctx->flags->v[i]);
+	for (size_t i = 0; i < ARRAY_LEN(stages[row].operands) && stages[row].operands[i] != NULL; i++)
+		strv_add(&argv, strcmp(stages[row].operands[i], "SCRIPT") == 0 ? script : stages[row].operands[i]);
+	if (!run_stage(&argv, &b->env, row == 0, limit, &r, &f)) {
+		doctor_tell_fault(b->d, stages[row].check, &f);
+		return false;
+	}
+	if (r.kind == PROC_EXITED && r.code == 0) {
+		doctor_tell(b->d, DOCTOR_OK, stages[row].check, "%.2f s", (double)(clock_ms() - began) / 1000);
+		return true;
+	}
+	doctor_tell(b->d, DOCTOR_FAIL, stages[row].check, "%s %d after %.2f s: what it said is above",
+	    r.kind == PROC_EXITED ? "exit code" : "killed by signal", r.code, (double)(clock_ms() - began) / 1000);
+	return false;
+}
+
+void
+doctor_boot(struct doctor *d, const struct context *ctx)
+{
+	struct boot b = { .d = d, .ctx = ctx, .env = STRV_INIT };
+	const size_t last = ARRAY_LEN(stages) - 1;
+	int64_t began = clock_ms();
+	struct fault f;
+	bool ok = true;
+
+	if (!set_up(&b, &f)) {
+		doctor_tell_fault(d, "boot", &f);
+	} else {
+		for (size_t i = 0; i < last && ok; i++)
+			ok = play(&b, i, limit_in(STAGE_MS, STOP_AT_ONCE));
+		if (play(&b, last, limit_in(STAGE_MS, STOP_MS)) && ok)
+			doctor_tell(d, DOCTOR_OK, "boot", "a whole job took %.2f s", (double)(clock_ms() - began) / 1000);
+	}
+	tear_down(&b);
+	strv_free(&b.env);
+}
