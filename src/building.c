@@ -101,7 +101,7 @@ building_blame(const struct settings *st, struct fault *f)
 
 		if (strcasestr(f->text, names[i].text) == NULL)
 			continue;
-		if (strncmp(where, "job variable", 12) == 0)
+		if (strncmp(where, "job variable", 12) == 0 || strcmp(where, SETTINGS_JOB_IMAGE) == 0)
 			f->class = FAULT_WISH;
 		return fault_wrap(f, "%s (from %s)", setting_infos[names[i].setting].name, where);
 	}

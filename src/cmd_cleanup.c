@@ -37,15 +37,28 @@ begin(struct record *r, void *arg, struct fault *f)
 struct finish {
 	enum phase phase;
 	const char *try; /* of the record that cleanup began with */
+	const struct state *state;
+	bool done;         /* the record was looked at */
+	bool keys_left;    /* … and they could not be destroyed: keys says why */
+	struct fault keys;
 };
+
+static void
+destroy_keys(struct finish *to)
+{
+	to->done = true;
+	to->keys_left = !keys_destroy(to->state, &to->keys);
+}
 
 static bool
 finish(struct record *r, void *arg, struct fault *f)
 {
-	const struct finish *to = arg;
+	struct finish *to = arg;
 
+	to->done = true;
 	if (strcmp(r->try, to->try) != 0)
-		return fault_set(f, FAULT_LOCAL, "a new try of the job has begun"); /* the record is its, now */
+		return fault_set(f, FAULT_LOCAL, "a new try of the job has begun"); /* record and keys are its, now */
+	destroy_keys(to);
 	r->phase = to->phase; /* of an unusable record only this is left: a tombstone */
 	if (to->phase == PHASE_DELETED) {
 		r->intent_at = r->floating_at = 0;
@@ -103,7 +116,7 @@ delete_all(const struct settings *st, const struct settings *now, const struct j
     enum phase *phase, struct fault *f)
 {
 	enum phase floating = PHASE_DELETED;
-	bool servers_ok = true, floating_ok = true;
+	bool servers_ok = true, floating_ok = true, is_wanted;
 	struct fault other;
 	struct os_client c;
 
@@ -114,8 +127,13 @@ delete_all(const struct settings *st, const struct settings *now, const struct j
 		return false;
 	}
 	servers_ok = delete_servers(&c, st, job, r, phase, f);
-	if (r->floating || st->floating_network != NULL || now->floating_network != NULL)
+	is_wanted = r->floating || st->floating_network != NULL || now->floating_network != NULL;
+	if (is_wanted || r->try[0] == '\0') /* without a record nobody knows */
 		floating_ok = release_floating(&c, st, job, r, &floating, servers_ok ? f : &other);
+	if (!is_wanted && !floating_ok && (servers_ok ? f : &other)->class == FAULT_SETTING) { /* a cloud without such addresses */
+		floating_ok = true;
+		floating = PHASE_DELETED;
+	}
 	os_client_end(&c);
 	if (*phase == PHASE_DELETED || floating == PHASE_DELETING) /* what is still there goes before what may turn up */
 		*phase = floating;
@@ -165,10 +183,13 @@ cleanup(struct context *ctx, struct fault *f)
 		st = &resolved;
 	ok = delete_all(st, &ctx->settings, job, &r, &to.phase, f);
 	to.try = r.try;
+	to.state = &state;
 	if (has_record && !record_update(&after, &state, finish, &to, &record_fault))
 		log_debug("%s", record_fault.text);
-	if (state.job != NULL && !keys_destroy(&state, &record_fault) && settings_keys_per_job(st)) /* else nothing is secret */
-		log_say("warning: %s", record_fault.text);
+	if (!to.done && state.job != NULL)
+		destroy_keys(&to);
+	if (to.keys_left && settings_keys_per_job(st)) /* else nothing is secret */
+		log_say("warning: %s", to.keys.text);
 	return ok || failed(job, f);
 }
 

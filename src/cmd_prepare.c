@@ -20,13 +20,15 @@
 #include "openstack.h"
 #include "ready.h"
 #include "record.h"
+#include "secret.h"
 #include "ssh.h"
 #include "text.h"
 #include "xalloc.h"
 
-#define LIMIT_MS         INT64_C(3600000) /* of all of it, beside the limits of each step */
+#define LIMIT_MS         INT64_C(604800000) /* of all of it: what never ends ends; each step has its own, a day at most */
 #define UNDO_MS          30000   /* for deleting what a failed prepare has made */
 #define CONSOLE_LINES    20
+#define CONSOLE_FETCHED  200
 #define KEY_MAX          ((size_t)32 * 1024) /* bytes: RSA of 16384 bits has 13 KiB */
 
 struct prepare {
@@ -239,15 +241,16 @@ steps(struct prepare *p, struct fault *f)
 static void
 show_console(struct prepare *p)
 {
-	auto_free char *text = NULL;
+	auto_free char *text = NULL, *hidden = NULL;
 	struct fault f;
 
-	if (!os_console(&p->b.c, p->b.record.server_id, CONSOLE_LINES, limit_in(15000, STOP_AT_ONCE), &text, &f)) {
+	if (!os_console(&p->b.c, p->b.record.server_id, CONSOLE_FETCHED, limit_in(15000, STOP_AT_ONCE), &text, &f)) {
 		log_debug("%s", f.text);
 		return;
 	}
+	hidden = secret_hide(text); /* before it is cut: a key's first line may be above the last ones */
 	log_say("the last lines of its console:");
-	log_quote(text_tail(text, CONSOLE_LINES), strlen(text_tail(text, CONSOLE_LINES)));
+	log_quote(text_tail(hidden, CONSOLE_LINES), strlen(text_tail(hidden, CONSOLE_LINES)));
 }
 
 /* *gone stays as it is if that is proved. */

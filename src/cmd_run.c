@@ -153,6 +153,11 @@ lost(const struct state *state, struct record *r, const struct remote_result *re
 
 	if (!record_update(r, state, note_lost, why, &note))
 		log_debug("%s", note.text); /* cleanup was faster */
+	if (remote_is_foreign(result) && result->closed) {
+		(void)fault_set(f, FAULT_SSH, "%s: the bastion's host key is not the one of ssh-proxy-known-hosts, so that server %s (%s) is "
+		    "not to be reached; %s", stage, id, address, why);
+		return fault_hint(f, "if the bastion was set up anew, put its new key there; else look at the network");
+	}
 	if (remote_is_foreign(result)) {
 		(void)fault_set(f, FAULT_SSH, "%s: the host key of server %s (%s) changed: another machine answers on its address, and was "
 		    "sent nothing; %s", stage, id, address, why);

@@ -48,6 +48,7 @@ struct sweep {
 	struct strv asked;  /* ids whose deletion was asked for */
 	struct strv why;    /* for each of them: why it was not accepted, "" = it was */
 	struct strv released, why_not; /* the same of floating addresses */
+	struct strv kept;   /* "job:try" of servers that stay */
 	size_t resisting;
 };
 
@@ -95,6 +96,11 @@ sweep_server(struct sweep *s, const struct os_server *server, bool clock_ok)
 
 	read_record(s, server->job, &r);
 	verdict = sweeping_judge((struct sweepable){ server->try, server->expires }, &r, clock_unix(), s->st->sweep_grace / 1000, clock_ok);
+	if (!verdict.go) {
+		auto_free char *try = xasprintf("%s:%s", server->job, server->try);
+
+		strv_add(&s->kept, try);
+	}
 	if (!verdict.go || s->opts->dry_run) {
 		tell(s, "server", server->id, server->name, verdict.go ? "would delete" : "keep", verdict.reason);
 		return;
@@ -171,6 +177,7 @@ static void
 sweep_address(struct sweep *s, const struct os_floating *fip, bool clock_ok)
 {
 	auto_record struct record r = RECORD_INIT;
+	auto_free char *try = NULL;
 	struct floating_tag tag;
 	struct sweeping verdict;
 	struct fault f;
@@ -180,6 +187,9 @@ sweep_address(struct sweep *s, const struct os_floating *fip, bool clock_ok)
 	read_record(s, tag.key, &r);
 	verdict = sweeping_judge((struct sweepable){ tag.try, tag.expires }, &r, clock_unix(), s->st->sweep_grace / 1000,
 	    clock_ok);
+	try = xasprintf("%s:%s", tag.key, tag.try);
+	if (verdict.go && strv_has(&s->kept, try)) /* the server's life is judged by the cloud's clock, not by a host's */
+		verdict = (struct sweeping){ .go = false, .reason = "its server is kept" };
 	if (!verdict.go || s->opts->dry_run) {
 		tell(s, "floating ip", fip->id, fip->address, verdict.go ? "would delete" : "keep", verdict.reason);
 		return;
@@ -192,13 +202,31 @@ sweep_address(struct sweep *s, const struct os_floating *fip, bool clock_ok)
 	strv_add(&s->why_not, f.text);
 }
 
+/* Has a job of this host a floating address? A section of the settings may give it one. */
+static bool
+any_floating(const struct sweep *s)
+{
+	auto_strv struct strv keys = STRV_INIT;
+	bool any = false;
+
+	state_keys(s->st->state_dir, &keys);
+	for (size_t i = 0; i < keys.len && !any; i++) {
+		auto_record struct record r = RECORD_INIT;
+
+		read_record(s, keys.v[i], &r);
+		any = r.floating;
+	}
+	return any;
+}
+
 /* Those of our owner. A cloud, or a user, without floating addresses is no trouble where none are wanted. */
 static bool
 our_addresses(struct sweep *s, struct os_floatings *list, struct fault *f)
 {
 	if (floating_list(&s->c, s->st->owner, limit_min(s->limit, ADDRESS_MS), list, f))
 		return true;
-	if (s->st->floating_network != NULL || f->class == FAULT_TRANSIENT || f->class == FAULT_BUSY || f->class == FAULT_STOPPED)
+	if (s->st->floating_network != NULL || f->class == FAULT_TRANSIENT || f->class == FAULT_BUSY ||
+	    f->class == FAULT_STOPPED || any_floating(s))
 		return false;
 	log_debug("%s", f->text);
 	return true;
@@ -341,7 +369,7 @@ static bool
 sweep(struct context *ctx, struct fault *f)
 {
 	struct sweep s = { .st = &ctx->settings, .opts = ctx->opts, .limit = limit_in(LIMIT_MS, STOP_MS),
-		.asked = STRV_INIT, .why = STRV_INIT, .released = STRV_INIT, .why_not = STRV_INIT };
+		.asked = STRV_INIT, .why = STRV_INIT, .released = STRV_INIT, .why_not = STRV_INIT, .kept = STRV_INIT };
 	auto_state struct state state = STATE_INIT;
 	auto_fd int alone = -1;
 	bool ok;
@@ -358,6 +386,7 @@ sweep(struct context *ctx, struct fault *f)
 	strv_free(&s.why);
 	strv_free(&s.released);
 	strv_free(&s.why_not);
+	strv_free(&s.kept);
 	return ok;
 }
 

@@ -148,7 +148,15 @@ keys_check_user_data(const struct settings *st, struct fault *f)
 	auto_buf struct buf b = BUF_INIT;
 	const char *type;
 
-	return st->user_data == NULL || read_theirs(st, &b, &type, f);
+	if (st->user_data == NULL)
+		return true;
+	if (!read_theirs(st, &b, &type, f))
+		return false;
+	if (!settings_keys_per_job(st) || strcmp(st->key_delivery, "script") != 0)
+		return true;
+	(void)fault_set(f, FAULT_SETTING, "user-data (%s) cannot be joined with the script of key-delivery = script",
+	    settings_where(st, SETTING_user_data));
+	return fault_hint(f, "an image that reads both has cloud-init: key-delivery = cloud-config; else use prepare-script");
 }
 
 /* Ours, or ours and the operator's, as a file in the job's directory. */

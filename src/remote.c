@@ -65,6 +65,8 @@ take_other(struct run *run, const char *line, size_t len)
 {
 	if (len == 0)
 		return;
+	if (strstr(line, "kex_exchange_identification") != NULL)
+		run->result->closed = true;
 	if (!run->unreached) /* else it is known already why; "Connection closed by ..." comes behind it */
 		text_one_line(run->result->said, sizeof(run->result->said), line);
 	if (!run->started && tells_unreached(line))

@@ -31,6 +31,7 @@ struct remote_result {
 	int code;
 	bool was_told;    /* REMOTE_EXITED: all of the session was told to end, by TERM or HUP, and not by us */
 	bool confirmed;   /* REMOTE_STOPPED, _LATE, _LOG_BROKEN: the server has confirmed the end; _UNREACHED: true */
+	bool closed;      /* the connection ended before a server spoke: by what is between, as a bastion */
 	bool mid_line;    /* the output ended without a newline */
 	char said[300];   /* what ssh said: why it was not connected, else the last thing; one safe line; "" = nothing */
 };

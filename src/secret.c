@@ -30,7 +30,7 @@ static const struct {
 	bool whole_line; /* the value has blanks */
 } names[] = {
 	{ "password", false }, { "passwd", false }, { "passphrase", false }, { "adminpass", false }, { "admin_pass", false },
-	{ "secret", false }, { "token", false }, { "user_data", false }, { "userdata", false },
+	{ "secret", false }, { "secret_key", false }, { "access_key", false }, { "token", false }, { "user_data", false }, { "userdata", false },
 	{ "authorization", true },
 };
 
@@ -213,7 +213,25 @@ find_at(const struct own *own, const char *text, const char *at, size_t left)
 		f = url_at(at);
 	if (f.hide == 0 && !is_inside(text, at, NAME))
 		f = named_at(at);
+	if (f.keep > 0) { /* our own may go on where such a value ends */
+		size_t whole = own_at(own, at + f.keep, left - f.keep);
+
+		f.hide = whole > f.hide ? whole : f.hide;
+	}
 	return f;
+}
+
+/* The end of a key whose first line was cut off: as if it began with the text. Returns how much of the text is done. */
+static size_t
+headless_key(const char *text, struct buf *b)
+{
+	const char *end = strstr(text, "-----END "), *begin = strstr(text, "-----BEGIN ");
+	const char *words = end == NULL ? NULL : strstr(end, "PRIVATE KEY-----");
+
+	if (words == NULL || words > end + HEAD_MAX || (begin != NULL && begin < end))
+		return 0;
+	buf_puts(b, HIDDEN);
+	return (size_t)(words + 16 - text);
 }
 
 char *
@@ -224,7 +242,7 @@ secret_hide(const char *text)
 	struct own own;
 
 	own_collect(&own);
-	for (size_t i = 0; i < len;) {
+	for (size_t i = headless_key(text, &b); i < len;) {
 		struct find f = find_at(&own, text, text + i, len - i);
 
 		if (f.hide == 0) {

@@ -31,7 +31,8 @@
 #define A_GLOB A_NAME "*?"
 #define A_JUMP A_WORD "@:[]"
 #define A_CIDR ALNUM ".:/"
-#define A_MAP A_GLOB ";>"
+#define A_GLOBS A_GLOB ";"
+#define A_MAP A_GLOBS ">"
 #define A_COMMAND A_MAP "!\"%&'<\\`{|}" /* for a shell, but none of this host: it is sent to the server on stdin */
 
 #define ENV_PREFIX "NOVAJOB_"
@@ -386,7 +387,7 @@ from_job(struct loader *l, struct fault *f)
 		auto_free char *key = NULL;
 		int setting;
 
-		if (name == NULL)
+		if (name == NULL || value[0] == '\0') /* as good as none */
 			continue;
 		key = from_env_form(name);
 		setting = settings_find(key, NULL);
@@ -412,10 +413,13 @@ static bool
 from_job_image(struct loader *l, struct fault *f)
 {
 	auto_free char *image = NULL;
+	bool as_is;
 
-	if (!settings_job_image(l->s, l->job->image, &image, f))
+	if (!settings_job_image(l->s, l->job->image, &image, &as_is, f))
 		return false;
-	return image == NULL || offer(l, RANK_JOB_IMAGE, SETTING_image, image, "image: of the job", f);
+	if (as_is)
+		return take_wish(l, RANK_JOB_IMAGE, SETTING_image, image, SETTINGS_JOB_IMAGE, f);
+	return image == NULL || offer(l, RANK_JOB_IMAGE, SETTING_image, image, "image-map, for image: of the job", f);
 }
 
 /* The last step of each way to settings: a state-dir there always is. */

@@ -98,6 +98,9 @@ struct settings_from {
 	bool compat;              /* called as config.sh, prepare.py, …: compat = python */
 };
 
+/* Where a value is from (settings_where): the job itself, which named it as its image. */
+#define SETTINGS_JOB_IMAGE "image: of the job"
+
 #define SETTINGS_INIT { .flavor = NULL }
 #define auto_settings __attribute__((cleanup(settings_free)))
 

@@ -68,7 +68,7 @@
 	X(flag, openstack_session, "openstack-session", "yes", NULL, 0, 0, S_HOST, "one openstack process per stage instead of one per call") \
 	X(names, job_may_set, "job-may-set", "flavor,image", A_LIST, 0, 1000, S_RULE, "settings that CUSTOM_ENV_NOVAJOB_X of a job may set") \
 	X(globs, allow_flavor, "allow-flavor", "", A_GLOB, 0, 1000, S_RULE, "patterns of the flavors a job may choose; none: any") \
-	X(globs, allow_image, "allow-image", "", A_GLOB, 0, 1000, S_RULE, "patterns of the images a job may choose; none: any") \
+	X(globs, allow_image, "allow-image", "", A_GLOBS, 0, 1000, S_RULE, "patterns of the images a job may choose, properties between ;; none: any") \
 	X(globs, allow_network, "allow-network", "", A_GLOB, 0, 1000, S_RULE, "patterns of the networks a job may choose; none: any") \
 	X(globs, allow_security_group, "allow-security-group", "", A_GLOB, 0, 1000, S_RULE, "patterns of the security groups a job may choose; none: any") \
 	X(globs, allow_availability_zone, "allow-availability-zone", "", A_GLOB, 0, 1000, S_RULE, "patterns of the availability zones a job may choose; none: any") \

@@ -43,6 +43,26 @@ matches_one(const struct strv *patterns, const char *text)
 	return false;
 }
 
+/* Between ';' a list of names, or the properties of one image. */
+static void
+split_image_patterns(struct strv *patterns, const char *allowed)
+{
+	auto_free char *text = xstrdup(allowed);
+	char *rest = text, *part;
+
+	while ((part = strsep(&rest, ";")) != NULL) {
+		size_t len;
+
+		part += strspn(part, " ");
+		for (len = strlen(part); len > 0 && part[len - 1] == ' ';)
+			len--;
+		if (strchr(part, '=') == NULL)
+			strv_split(patterns, part);
+		else
+			strv_addf(patterns, "%.*s", (int)len, part);
+	}
+}
+
 /* Each part of a list for itself, of networks that belong together as well; properties of an image are one wish. */
 static bool
 patterns_allow(int setting, const char *text, const char *allowed)
@@ -50,11 +70,13 @@ patterns_allow(int setting, const char *text, const char *allowed)
 	auto_strv struct strv patterns = STRV_INIT, parts = STRV_INIT;
 	bool fine = true;
 
-	strv_split(&patterns, allowed);
-	if (setting == SETTING_image)
+	if (setting == SETTING_image) {
+		split_image_patterns(&patterns, allowed);
 		strv_add(&parts, text);
-	else
+	} else {
+		strv_split(&patterns, allowed);
 		strv_split(&parts, text);
+	}
 	for (size_t i = 0; fine && i < parts.len; i++) {
 		auto_strv struct strv one = STRV_INIT;
 
@@ -150,13 +172,14 @@ patterns_of(const char *map)
 }
 
 bool
-settings_job_image(const struct settings *s, const char *wish, char **image, struct fault *f)
+settings_job_image(const struct settings *s, const char *wish, char **image, bool *as_is, struct fault *f)
 {
 	auto_entry struct entry e = { .pattern = NULL };
 	auto_free char *patterns = NULL;
 	const char *map = s->image_map;
 
 	*image = NULL;
+	*as_is = false;
 	if (wish[0] == '\0' || strcmp(s->job_image, "ignore") == 0)
 		return true;
 	if (strcmp(s->job_image, "refuse") == 0)
@@ -167,7 +190,8 @@ settings_job_image(const struct settings *s, const char *wish, char **image, str
 	while (next_entry(&map, &e)) {
 		if (fnmatch(e.pattern, wish, FNM_NOESCAPE) != 0)
 			continue;
-		*image = xstrdup(e.image == NULL ? wish : e.image);
+		*as_is = e.image == NULL;
+		*image = xstrdup(*as_is ? wish : e.image);
 		return true;
 	}
 	patterns = patterns_of(s->image_map);

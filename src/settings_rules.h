@@ -22,8 +22,8 @@ bool settings_map_ok(const char *map, struct fault *f) ATTR_MUST_USE;
 
 /*
  * The image for a job whose image: is `wish` ("" = it names none): *image is the caller's, NULL: the wish does not
- * count. FAULT_WISH when the operator refuses it, or has no image for it.
+ * count; *as_is: it is the wish itself, and has to be allowed as another wish for an image. FAULT_WISH when the operator refuses it, or has no image for it.
  */
-bool settings_job_image(const struct settings *s, const char *wish, char **image, struct fault *f) ATTR_MUST_USE;
+bool settings_job_image(const struct settings *s, const char *wish, char **image, bool *as_is, struct fault *f) ATTR_MUST_USE;
 
 #endif

@@ -71,6 +71,27 @@ pairs_ok(const char *list, struct fault *f)
 	return true;
 }
 
+/* An image known by properties: each a name and a value, and no name twice, of which the client would keep the last. */
+static bool
+image_ok(const char *text, struct fault *f)
+{
+	auto_strv struct strv pairs = STRV_INIT;
+
+	if (strchr(text, '=') == NULL)
+		return true;
+	strv_split(&pairs, text);
+	for (size_t i = 0; i < pairs.len; i++) {
+		size_t name = strcspn(pairs.v[i], "=") + 1; /* with the '=' */
+
+		if (name == 1 || pairs.v[i][name - 1] == '\0')
+			return fault_set(f, FAULT_SETTING, "'%.*s%s' is no name=value", SHOW(pairs.v[i]));
+		for (size_t n = 0; n < i; n++)
+			if (strncmp(pairs.v[n], pairs.v[i], name) == 0)
+				return fault_set(f, FAULT_SETTING, "'%.*s%s': the name is there twice", SHOW(pairs.v[i]));
+	}
+	return true;
+}
+
 static bool
 text_ok(int setting, const char *text, struct fault *f)
 {
@@ -100,6 +121,10 @@ text_ok(int setting, const char *text, struct fault *f)
 		return settings_map_ok(text, f);
 	if (info->type == TYPE_pairs)
 		return pairs_ok(text, f);
+	if (text[strspn(text, " ,")] == '\0')
+		return fault_set(f, FAULT_SETTING, "'%.*s%s' is a list of nothing", SHOW(text));
+	if (setting == SETTING_image && !image_ok(text, f))
+		return false;
 	if (setting == SETTING_address && !addresses_ok(text))
 		return fault_set(f, FAULT_SETTING, "'%s' is none of auto, fixed, floating, 4, 6, or a network like 10.0.0.0/8", text);
 	return true;

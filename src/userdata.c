@@ -89,6 +89,8 @@ userdata_check(const char *text, size_t len, bool keys, const char *path, const 
 			    contended[i]);
 			return fault_hint(f, "take it out, or set keys = shared");
 		}
+	if (keys && kind->type != NULL && strstr(text, "\"ssh_keys\"") != NULL)
+		return fault_set(f, FAULT_SETTING, "user-data: '%s' sets ssh_keys, which novajob does for the job's own host key", path);
 	return true;
 }
 

@@ -96,3 +96,14 @@ bastion_up() {
 	assert_output --partial "ssh-proxy-key '$T/nothing'"
 	assert_equal "$(servers_of "$JOB_ID")" 0
 }
+
+@test "a bastion whose host key changes in mid-job is blamed itself" {
+	bastion_up
+	prepared
+	sed -i "s/ ssh-ed25519 .*/ $(ssh-keygen -y -f "$T/bastion-key")/" "$T/known"
+	echo 'echo hi' >"$T/script"
+	run -2 novajob run "$T/script" build_script
+	assert_output --partial "the bastion's host key is not the one of ssh-proxy-known-hosts"
+	refute_output --partial 'another machine answers'
+	novajob cleanup
+}

@@ -44,6 +44,33 @@ chosen()
 	CUSTOM_ENV_NOVAJOB_FLAVOR='m1.a,g1.gpu' refused 1 'this runner allows' novajob config
 }
 
+@test "properties of an image are one pattern, between semicolons; each property once" {
+	conf 'allow-image = base-*; os_distro=debian,ci=yes ;name=builder-*'
+	local wish
+	for wish in base-1 os_distro=debian,ci=yes name=builder-x; do
+		CUSTOM_ENV_NOVAJOB_IMAGE=$wish novajob config
+	done
+	for wish in ci=yes os_distro=debian base; do
+		CUSTOM_ENV_NOVAJOB_IMAGE=$wish refused 1 "asks for image '$wish': this runner allows" novajob config
+	done
+	CUSTOM_ENV_NOVAJOB_IMAGE=name=builder-x,name=builder refused 1 'the name is there twice' novajob config
+}
+
+@test "properties without a name or value, and lists of nothing, end in config" {
+	conf 'job-may-set = flavor, image, network'
+	local wish
+	for wish in ci=yes,foo =x a=b,=c; do
+		CUSTOM_ENV_NOVAJOB_IMAGE=$wish refused 1 'is no name=value' novajob config
+	done
+	CUSTOM_ENV_NOVAJOB_FLAVOR=, refused 1 'is a list of nothing' novajob config
+	CUSTOM_ENV_NOVAJOB_NETWORK=', ,' refused 1 'is a list of nothing' novajob config
+}
+
+@test "an empty variable is as good as none, also for a setting a job may not set" {
+	CUSTOM_ENV_NOVAJOB_NETWORK= CUSTOM_ENV_NOVAJOB_FLAVOR= novajob config
+	equal "$(CUSTOM_ENV_NOVAJOB_FLAVOR= chosen flavor)" m1.small
+}
+
 @test "the operator's own value need not match" {
 	conf 'allow-flavor = c1.*'
 	equal "$(chosen flavor)" m1.small
@@ -180,7 +207,7 @@ chosen()
 
 @test "image: is mapped: by pattern, to a name or properties, or as it is" {
 	conf 'image-map = debian:12 -> debian-12; debian* -> os_distro=debian,ci=yes; ci-*'
-	equal "$(resolved image)" "os_distro=debian,ci=yes	image: of the job"
+	equal "$(resolved image)" "os_distro=debian,ci=yes	image-map, for image: of the job"
 	job '.image.name = "debian:12"'
 	equal "$(chosen image)" debian-12
 	job '.image.name = "ci-7"'
@@ -219,4 +246,14 @@ chosen()
 		conf "image-map = $map"
 		refused 2 ':5: image-map: ' novajob settings
 	done
+}
+
+@test "an image: that is taken as it is has to be allowed, one that is mapped need not" {
+	conf 'image-map = debian -> my-debian; *' 'allow-image = builder-*'
+	job '.image.name = "builder-2"'
+	equal "$(resolved image)" "builder-2	image: of the job"
+	job '.image.name = "builder"'
+	refused 1 "image: of the job asks for image 'builder': this runner allows builder-\\*" novajob config
+	job '.image.name = "debian"'
+	equal "$(chosen image)" my-debian
 }

@@ -562,3 +562,25 @@ declare -gA STEPS=(
 	run -0 novajob sweep
 	assert_output ''
 }
+
+@test "sweep keeps the address of a server that it keeps, though a host whose clock lags has described it" {
+	stage_env
+	FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f -20h "$NOVAJOB" --settings="$SETTINGS" prepare
+	set_to state-dir "$BATS_TEST_TMPDIR/other-host"
+	run -0 novajob sweep
+	assert_line --regexp '^keep server '
+	assert_line --regexp '^keep floating ip .*: its server is kept$'
+	some_left
+	set_to state-dir "$STATE"
+	novajob cleanup
+	none_left
+}
+
+@test "cleanup without a record finds an address that only a flag had asked for" {
+	sed -i /floating-network/d "$SETTINGS"
+	stage_env
+	novajob --floating-network=public prepare
+	rm -r "$STATE/jobs"
+	run -0 novajob cleanup
+	none_left
+}

@@ -220,3 +220,29 @@ impostor() {
 	assert_output $'in\ntaken'
 	novajob cleanup
 }
+
+@test "key-delivery = script: a script of the user-data brings the keys, without cloud-init" {
+	set_to key-delivery script
+	run -0 job --script-line 'echo hello; ls $HOME/.ssh'
+	run -0 grep -x hello "$LOG"
+	run -0 grep -x authorized_keys "$LOG"
+	assert_equal "$(servers_of "$JOB_ID")" 0
+}
+
+@test "key-delivery = script and user-data do not go together" {
+	set_to key-delivery script
+	printf '#!/bin/sh\n' >"$T/data"
+	set_to user-data "$T/data"
+	stage_env
+	run -2 novajob prepare
+	assert_output --partial 'user-data ('
+	assert_output --partial 'cannot be joined with the script of key-delivery = script'
+}
+
+@test "ssh_keys in JSON cloud-config is refused, too" {
+	printf '#cloud-config\n{"ssh_keys": {"ed25519_private": "x"}}\n' >"$T/data"
+	set_to user-data "$T/data"
+	stage_env
+	run -2 novajob prepare
+	assert_output --partial 'sets ssh_keys'
+}

@@ -275,6 +275,8 @@ says() {
 		no password given, the token is over: see secret store#no password given, the token is over: see secret store
 		password: "SECRET#password: "***
 	END
+	OS_PASSWORD='correct,horse;battery&staple' says '(HTTP 400) password=correct,horse;battery&staple is rejected'
+	assert_line --partial '(HTTP 400) password=*** is rejected'
 	says "(HTTP 400) $(head -c 600 /dev/urandom | base64 -w0) end"
 	assert_line --partial '(HTTP 400) *** end'
 	says 'No password entered, or found via --os-password or OS_PASSWORD' # classified as ever, and readable
@@ -313,6 +315,25 @@ says() {
 	cloud knobs "[{\"request\": \"POST /compute/.*/servers\$\", \"status\": 400, \"message\": \"bad: {'adminPass': 'hunter2'}\"}]"
 	run -2 novajob prepare
 	assert_line --partial "bad: {'adminPass': '***'}"
+	novajob cleanup
+}
+
+@test "a private key on the console whose first line is above the last ones is not shown" {
+	local key
+	key=$(for i in {1..40}; do printf 'SECRETkeyline%02d\\n' "$i"; done)
+	cloud knobs "[{\"match\": \"job-$JOB_ID\$\", \"wrong_key\": true,
+		\"console\": \"-----BEGIN OPENSSH PRIVATE KEY-----\\n$key-----END OPENSSH PRIVATE KEY-----\\nbehind it\"}]"
+	set_to ssh-timeout 1
+	stage_env
+	run -2 novajob prepare
+	assert_line --partial '| behind it'
+	refute_output --partial SECRETkey
+	key=$(for i in {1..220}; do printf 'SECRETkeyline%02d\\n' "$i"; done)
+	cloud knobs "[{\"match\": \"job-$JOB_ID\$\", \"wrong_key\": true,
+		\"console\": \"-----BEGIN OPENSSH PRIVATE KEY-----\\n$key-----END OPENSSH PRIVATE KEY-----\\nbehind it\"}]"
+	run -2 novajob prepare
+	assert_line --partial '| behind it'
+	refute_output --partial SECRETkey
 	novajob cleanup
 }
 

@@ -19,7 +19,7 @@ CONFIG = '''\
 Port {port}
 ListenAddress {address}
 {keys}
-AuthorizedKeysFile "{dir}/authorized_keys"
+AuthorizedKeysFile "{dir}/authorized_keys" "{dir}/home/.ssh/authorized_keys"
 PidFile none
 StrictModes no
 UsePAM {pam}
@@ -37,6 +37,17 @@ Subsystem sftp internal-sftp
 SetEnv {env}
 {last}
 '''
+# A script of the user-data is root's in the server, not in the machine the
+# tests run on: it sees the server's home, an /etc/ssh of its own, and no
+# service manager. $1: the server's directory, $2: the home passwd names
+CONFINE = '''\
+set -e
+mount --bind "$1/etc-ssh" /etc/ssh
+mount --bind "$1/home" "$2"
+mount -t tmpfs none /run
+exec "$3"
+'''
+STUB = '#!/bin/sh\nexit 0\n'
 # sshd begins in the home that passwd names; bash reads this file of the
 # server's own home even for a command
 BASHRC = 'cd "$HOME" 2>/dev/null || :\n'
@@ -308,18 +319,52 @@ class Guest:
     def _run(self, number, script):
         """A script of the user-data, beside sshd, as root of the server."""
         path = os.path.join(self.dir, 'script-%d' % number)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
-                          0o700), 'wb') as f:
-            f.write(script)
-        env = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8',
-               'USER': pwd.getpwuid(os.getuid()).pw_name}
+        bin_dir = os.path.join(self.dir, 'bin')
+        os.makedirs(os.path.join(self.dir, 'etc-ssh'), exist_ok=True)
+        os.makedirs(bin_dir, exist_ok=True)
+        for name, text in [(path, script)] + [
+                (os.path.join(bin_dir, n), STUB.encode())
+                for n in ('systemctl', 'service')]:
+            with open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+                              0o700), 'wb') as f:
+                f.write(text)
+        me = pwd.getpwuid(os.getuid())
+        env = {'PATH': bin_dir + ':/usr/sbin:/usr/bin:/sbin:/bin',
+               'LANG': 'C.UTF-8', 'USER': me.pw_name}
         env.update(self._environment())
+        confine = ['unshare', '--mount'] + (
+            [] if os.getuid() == 0 else ['--map-root-user'])
         with open(os.path.join(self.dir, 'console.log'), 'ab') as log:
-            try:
-                procs.start([path], env=env, cwd=env['HOME'], stdout=log,
-                            stderr=subprocess.STDOUT)
-            except OSError as e:
-                log.write(b'cloud-init: %s\n' % str(e).encode())
+            child = procs.start(
+                confine + ['sh', '-c', CONFINE, 'sh', self.dir, me.pw_dir,
+                           path],
+                env=env, cwd='/', stdout=log, stderr=subprocess.STDOUT)
+        threading.Thread(target=self._take_keys, args=(child,),
+                         daemon=True).start()
+
+    def _take_keys(self, child):
+        """A script has ended: sshd goes by the host keys it has left."""
+        child.wait()
+        made = os.path.join(self.dir, 'etc-ssh')
+        with self.busy:
+            if not self.on or not os.path.isdir(made):
+                return
+            names = [n for n in os.listdir(made) if n.startswith('ssh_host_')]
+            if not names:
+                return
+            for path in self._host_keys():
+                os.remove(path)
+            for name in names:
+                os.rename(os.path.join(made, name),
+                          os.path.join(self.dir, name))
+            for process in self.sshd.values():
+                process.kill()
+                process.wait()
+            for front in self.fronts.values():
+                front.close()
+            self.sshd, self.fronts = {}, {}
+            if not (self.rule.get('no_sshd') or self.server.no_sshd):
+                self._listen()
 
 
 def _free_port(address):
