@@ -67,8 +67,8 @@ chosen()
 }
 
 @test "an empty variable is as good as none, also for a setting a job may not set" {
-	CUSTOM_ENV_NOVAJOB_NETWORK= CUSTOM_ENV_NOVAJOB_FLAVOR= novajob config
-	equal "$(CUSTOM_ENV_NOVAJOB_FLAVOR= chosen flavor)" m1.small
+	CUSTOM_ENV_NOVAJOB_NETWORK="" CUSTOM_ENV_NOVAJOB_FLAVOR="" novajob config
+	equal "$(CUSTOM_ENV_NOVAJOB_FLAVOR="" chosen flavor)" m1.small
 }
 
 @test "the operator's own value need not match" {
