@@ -19,7 +19,7 @@
 #define PATH_BYTES  90  /* ssh binds a name 17 bytes longer first; struct sockaddr_un has room for 107 */
 #define LOOK_MS     4   /* between two looks for the socket: a handshake takes tens of them */
 #define END_MS      500 /* from TERM to KILL: it has nothing to do but to close */
-#define SAID_BYTES  ((size_t)16 * 1024)
+#define SAID_BYTES  16384
 #define ERR         ".err"
 
 static char *
@@ -97,9 +97,10 @@ read_said(const char *path, struct buf *said)
 {
 	auto_free char *err = xasprintf("%s" ERR, path);
 	auto_fd int fd = open(err, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, buf_room(said, SAID_BYTES), SAID_BYTES);
+	char text[SAID_BYTES];
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text));
 
-	said->len += n > 0 ? (size_t)n : 0;
+	buf_add(said, text, n > 0 ? (size_t)n : 0);
 }
 
 bool
