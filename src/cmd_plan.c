@@ -276,6 +276,7 @@ plan(struct context *c, struct fault *f)
 	if (!settings_complete(&c->settings, f) || !keys_check_user_data(&c->settings, f))
 		return false;
 	dir = xasprintf("%s/jobs/%s", c->settings.state_dir, c->job.key);
+	state.dir = c->settings.state_dir;
 	state.job = dir;
 	plan_stages(&p, &state);
 	(o->json ? print_json : print_text)(&p);
