@@ -29,7 +29,7 @@ OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 PLAIN_GOALS := clean help dist uninstall setup
 ifneq ($(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all)),)
 PACKAGES := libbsd-overlay jansson
-ifneq ($(filter-out check check-all faults demo,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out check check-all faults demo bench,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES) && echo yes),)
 $(error libbsd and jansson are needed: run 'tests/setup build', or install libbsd-dev libjansson-dev pkg-config)
 endif
@@ -114,6 +114,12 @@ fuzz: ## replay the fuzz targets' corpora, then FUZZ_SECONDS=10 of fuzzing each
 		$(MAKE) DEV=1 CC=clang SANITIZE=fuzzer-no-link,address,undefined BUILD=$(BUILD)/fuzz fuzzers && \
 		tests/fuzz/run $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZERS); \
 	else [ $$? = 1 ]; fi
+
+.PHONY: bench
+bench: ## what novajob costs beside floors of the same run, written to novajob-performance(7); JSON=1, BENCH_MB=100
+	tests/setup demo
+	$(MAKE) all
+	NOVAJOB=$(CURDIR)/$(BUILD)/$(NAME) tests/bench/bench $(if $(JSON),--json,--page man/novajob-performance.7)
 
 .PHONY: demo
 demo: ## see a job run on the simulated cloud; JOB=file.sh runs your own script

@@ -63,6 +63,7 @@ complete -c novajob -l description -x -d "description of the server"
 complete -c novajob -l keys -x -a 'auto per-job shared' -d "keys of each job alone, or a key pair"
 complete -c novajob -l key-delivery -x -a 'cloud-config script' -d "how the image takes a job's keys"
 complete -c novajob -l user-data -r -F -d "file told to the server at its first boot"
+complete -c novajob -l ssh-share -x -a 'yes no' -d 'the stages of a job share one ssh connection'
 complete -c novajob -l config-drive -x -a 'yes no' -d "hand user-data over on a config drive"
 complete -c novajob -l ssh-proxy-jump -x -d "bastion on the way to the servers"
 complete -c novajob -l ssh-proxy-key -r -F -d "private key for the bastion"

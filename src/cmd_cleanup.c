@@ -15,6 +15,7 @@
 #include "log.h"
 #include "openstack.h"
 #include "record.h"
+#include "ssh_share.h"
 
 #define LIMIT_MS       INT64_C(120000) /* for all of it: the runner's own limit is an hour, the user waits */
 #define QUEUE_MS       INT64_C(600000) /* before it: for a client slot, when many jobs end at once */
@@ -179,6 +180,8 @@ cleanup(struct context *ctx, struct fault *f)
 		log_say("warning: %s; going by what the cloud knows of the job", record_fault.text);
 	if (ok && has_record && !record_update(&r, &state, begin, NULL, &record_fault))
 		log_say("warning: %s", record_fault.text);
+	if (state.dir != NULL)
+		share_end(&state, r.try);
 	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
 		st = &resolved;
 	ok = delete_all(st, &ctx->settings, job, &r, &to.phase, f);

@@ -15,6 +15,7 @@
 #include "json.h"
 #include "keys.h"
 #include "ssh.h"
+#include "ssh_share.h"
 #include "xalloc.h"
 
 struct plan_opts {
@@ -166,7 +167,8 @@ plan_stages(struct plan *p, const struct state *state)
 	auto_free char *exact = xasprintf("^%s$", p->job->server_name);
 	struct ssh_target t = { .settings = p->st, .identity = identity, .known_hosts = known_hosts, .address = ADDRESS,
 		.alias = p->job->key, .pinned = settings_keys_per_job(p->st), .first = true };
-	auto_strv struct strv login = STRV_INIT, run = STRV_INIT;
+	auto_free char *control = p->st->ssh_share ? share_path(state, "<try>") : NULL;
+	auto_strv struct strv master = STRV_INIT, login = STRV_INIT, run = STRV_INIT;
 	struct ssh_stage words = { .nonce = "<nonce>", .tag = "<tag>" };
 
 	stage(p, "prepare");
@@ -180,6 +182,11 @@ plan_stages(struct plan *p, const struct state *state)
 	plan_look(p, exact);
 	if (p->st->floating_network != NULL)
 		plan_allocate(p);
+	t.control = control;
+	if (control != NULL) {
+		ssh_master_argv(&master, &t);
+		command(p, NULL, &master);
+	}
 	ssh_login_argv(&login, &t, words.nonce, false);
 	command(p, NULL, &login);
 	t.first = false;
@@ -269,6 +276,7 @@ plan(struct context *c, struct fault *f)
 	if (!settings_complete(&c->settings, f) || !keys_check_user_data(&c->settings, f))
 		return false;
 	dir = xasprintf("%s/jobs/%s", c->settings.state_dir, c->job.key);
+	state.dir = c->settings.state_dir;
 	state.job = dir;
 	plan_stages(&p, &state);
 	(o->json ? print_json : print_text)(&p);

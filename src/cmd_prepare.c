@@ -22,6 +22,7 @@
 #include "record.h"
 #include "secret.h"
 #include "ssh.h"
+#include "ssh_share.h"
 #include "text.h"
 #include "xalloc.h"
 
@@ -201,7 +202,8 @@ login(struct prepare *p, int64_t at, struct fault *f)
 {
 	auto_free char *identity = keys_identity(p->b.st, &p->b.state);
 	auto_free char *known_hosts = keys_known_hosts(&p->b.state);
-	struct ssh_target t = { .settings = p->b.st, .identity = identity, .known_hosts = known_hosts,
+	auto_free char *control = p->b.st->ssh_share ? share_path(&p->b.state, p->b.try) : NULL;
+	struct ssh_target t = { .settings = p->b.st, .identity = identity, .known_hosts = known_hosts, .control = control,
 		.alias = p->b.job->key, .pinned = settings_keys_per_job(p->b.st), .first = true };
 	struct ssh_tools tools;
 
@@ -310,6 +312,7 @@ fail(struct prepare *p, struct fault *f)
 	log_fault(f);
 	if (p->b.record.server_id != NULL && !stopped)
 		show_console(p);
+	share_end(&p->b.state, p->b.try);
 	undo(p);
 	if (!building_update(&p->b, destroy_keys, &keys))
 		log_debug("%s", keys.text); /* cleanup tries again */

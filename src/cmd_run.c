@@ -21,9 +21,11 @@
 #include "openstack.h"
 #include "record.h"
 #include "remote.h"
+#include "ssh_share.h"
 #include "xalloc.h"
 
 #define LOOK_MS        20000 /* to find out what became of a server that is not to be reached */
+#define RECONNECT_MS   12000 /* for a shared connection that was lost: ssh gives up connecting after 10 s */
 
 /* The file the runner reads a failed script's code from; NULL when it names none. */
 static const char *
@@ -196,7 +198,6 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 		(void)fault_set(f, FAULT_SETTING, "%s: the account's login shell refused to run the script%s%s", stage,
 		    result->said[0] == '\0' ? "" : ": ", result->said);
 		return fault_hint(f, "username must name an account with a login shell");
-	case REMOTE_FULL: /* it was tried without a file */
 	case REMOTE_SHORT:
 		(void)fault_set(f, FAULT_SSH, "%s: the script did not arrive whole and was not run", stage);
 		return false;
@@ -217,6 +218,26 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 	return false; /* lost() says it */
 }
 
+/* How many bytes a shell will take of the file: all but NUL bytes, which it drops. Negative with errno: it cannot be read. */
+static int64_t
+count_bytes(int fd)
+{
+	char block[16384];
+	int64_t count = 0;
+	ssize_t n;
+
+	while ((n = read(fd, block, sizeof(block))) > 0) {
+		const char *at = block, *end = block + n;
+
+		count += n;
+		while ((at = memchr(at, '\0', (size_t)(end - at))) != NULL) {
+			at++;
+			count--;
+		}
+	}
+	return n < 0 ? -1 : count;
+}
+
 static int
 open_script(const char *path, int64_t *size, struct fault *f)
 {
@@ -231,7 +252,11 @@ open_script(const char *path, int64_t *size, struct fault *f)
 		(void)fault_set(f, FAULT_LOCAL, "the script '%s' is no file", path);
 		return -1;
 	}
-	*size = (int64_t)st.st_size;
+	*size = count_bytes(fd);
+	if (*size < 0) {
+		(void)fault_errno(f, FAULT_LOCAL, "cannot read the script '%s'", path);
+		return -1;
+	}
 	return steal_fd(&fd);
 }
 
@@ -243,7 +268,7 @@ run(struct context *ctx, struct fault *f)
 	auto_state struct state state = STATE_INIT;
 	auto_record struct record r = RECORD_INIT;
 	auto_settings struct settings st = SETTINGS_INIT;
-	auto_free char *known_hosts = NULL, *identity = NULL;
+	auto_free char *known_hosts = NULL, *identity = NULL, *control = NULL;
 	struct ssh_target t = { .settings = &st, .alias = ctx->job.key };
 	struct remote_result result;
 	struct remote_script script = { .out_fd = STDOUT_FILENO, .limit = limit_in(NO_LIMIT_MS, STOP_AT_ONCE) };
@@ -264,6 +289,8 @@ run(struct context *ctx, struct fault *f)
 	t.identity = identity;
 	t.pinned = settings_keys_per_job(&st);
 	t.address = r.address;
+	control = st.ssh_share ? share_path(&state, r.try) : NULL;
+	share_use(&t, control, limit_in(RECONNECT_MS, STOP_AT_ONCE));
 	script.fd = fd;
 	script.grace_ms = st.stop_grace;
 	if (!remote_run_again(&t, &script, &result, f))

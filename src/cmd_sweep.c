@@ -17,6 +17,7 @@
 #include "log.h"
 #include "openstack.h"
 #include "record.h"
+#include "ssh_share.h"
 #include "sweeping.h"
 #include "text.h"
 #include "xalloc.h"
@@ -337,6 +338,33 @@ sweep_records(struct sweep *s, const struct os_servers *list, const struct os_fl
 			sweep_record(s, keys.v[i], clock_ok);
 }
 
+/* End shared connections that no live job's record on this host names; a record that cannot be read may name any. */
+static void
+sweep_shares(struct sweep *s, const struct state *state)
+{
+	auto_strv struct strv keys = STRV_INIT, live = STRV_INIT, tries = STRV_INIT;
+
+	share_tries(state, &tries); /* first: a try notes itself in its record before it connects */
+	state_keys(s->st->state_dir, &keys);
+	for (size_t i = 0; tries.len > 0 && i < keys.len; i++) {
+		auto_state struct state job = STATE_INIT;
+		auto_record struct record r = RECORD_INIT;
+		struct fault f;
+
+		if (!state_open(&job, s->st->state_dir, keys.v[i], false, &f) || !record_read(&r, &job, &f))
+			return;
+		if (r.phase == PHASE_CREATING || r.phase == PHASE_READY)
+			strv_add(&live, r.try);
+	}
+	for (size_t i = 0; i < tries.len; i++) {
+		if (strv_has(&live, tries.v[i]))
+			continue;
+		tell(s, "connection", tries.v[i], tries.v[i], s->opts->dry_run ? "would end" : "end", "its job is over");
+		if (!s->opts->dry_run)
+			share_end(state, tries.v[i]);
+	}
+}
+
 static bool
 work(struct sweep *s, struct fault *f)
 {
@@ -381,6 +409,7 @@ sweep(struct context *ctx, struct fault *f)
 		return false;
 	os_client_init(&s.c, s.st, true, s.limit);
 	ok = work(&s, f);
+	sweep_shares(&s, &state);
 	os_client_end(&s.c);
 	strv_free(&s.asked);
 	strv_free(&s.why);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -81,16 +82,16 @@ child_fail(int error_fd, const char *step)
 
 /* After fork, in the child: async-signal-safe calls only. Descriptors: fds[0..2] become stdio. */
 static _Noreturn void
-child(const char *path, char *const *argv, char *const *envp, const int fds[3], int error_fd, pid_t parent)
+child(const struct proc_spec *spec, const char *path, char *const *envp, const int fds[3], int error_fd, pid_t parent)
 {
 	sigset_t none;
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
 
-	if (setpgid(0, 0) != 0)
-		child_fail(error_fd, "setpgid");
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+	if (spec->apart ? setsid() < 0 : setpgid(0, 0) != 0)
+		child_fail(error_fd, spec->apart ? "setsid" : "setpgid");
+	if (!spec->apart && prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
 		child_fail(error_fd, "prctl");
-	if (getppid() != parent)
+	if (!spec->apart && getppid() != parent)
 		_exit(127); /* the parent died before the prctl: nobody would end us */
 	for (int i = 0; i < 3; i++)
 		if (dup2(fds[i], i) < 0)
@@ -102,7 +103,7 @@ child(const char *path, char *const *argv, char *const *envp, const int fds[3], 
 		child_fail(error_fd, "sigprocmask");
 	if (chdir("/") != 0) /* clouds.yaml of the current directory would be obeyed (openstack-cli.md §7) */
 		child_fail(error_fd, "chdir");
-	(void)execve(path, argv, envp);
+	(void)execve(path, spec->argv->v, envp);
 	child_fail(error_fd, "exec");
 }
 
@@ -194,8 +195,9 @@ launch(struct proc *p, const struct proc_spec *spec, const char *path, const int
 		return false;
 	}
 	if (p->pid == 0)
-		child(path, spec->argv->v, envp == NULL ? no_env : envp, fds, error_pipe[1], parent);
-	(void)setpgid(p->pid, p->pid); /* either side may be first; after its exec EACCES says it was */
+		child(spec, path, envp == NULL ? no_env : envp, fds, error_pipe[1], parent);
+	if (!spec->apart) /* the leader of a group could not begin a session */
+		(void)setpgid(p->pid, p->pid); /* either side may be first; after its exec EACCES says it was */
 	(void)close(error_pipe[1]);
 	ok = exec_worked(p, error_pipe[0], path, f);
 	(void)close(error_pipe[0]);
@@ -231,7 +233,7 @@ proc_start(struct proc *p, const struct proc_spec *spec, struct fault *f)
 	}
 	fds[0] = spec->in == PROC_FD ? fcntl(spec->in_fd, F_DUPFD_CLOEXEC, 3) : open_io(spec->in, 0, &p->in_fd);
 	fds[1] = open_io(spec->out, 1, &p->out_fd);
-	fds[2] = open_io(spec->err, 2, &p->err_fd);
+	fds[2] = spec->err == PROC_FD ? fcntl(spec->to_fd, F_DUPFD_CLOEXEC, 3) : open_io(spec->err, 2, &p->err_fd);
 	if (fds[0] < 0 || fds[1] < 0 || fds[2] < 0)
 		(void)no_room(f, "make the pipes for", path);
 	else
@@ -306,6 +308,34 @@ proc_end(struct proc *p, int64_t grace_ms)
 	}
 	close_ends(p);
 	return r;
+}
+
+void
+proc_let_go(struct proc *p)
+{
+	close_ends(p);
+	p->pid = 0;
+}
+
+void
+proc_end_peer(int socket_fd, int64_t grace_ms)
+{
+	struct ucred peer = { .pid = 0 };
+	socklen_t len = sizeof(peer);
+	struct pollfd here = { .fd = socket_fd, .events = 0 };
+	auto_fd int pidfd = -1;
+	struct pollfd ended;
+
+	if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || peer.pid <= 1 || peer.uid != geteuid())
+		return;
+	pidfd = pidfd_open(peer.pid, 0);
+	/* the number was his when he began to listen, and he still does: else the socket would be hung up */
+	if (pidfd < 0 || poll(&here, 1, 0) != 0)
+		return;
+	ended = (struct pollfd){ .fd = pidfd, .events = POLLIN };
+	(void)pidfd_send_signal(pidfd, SIGTERM, NULL, 0); /* it may have ended meanwhile: then there is nothing to do */
+	if (poll(&ended, 1, (int)grace_ms) == 0)
+		(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 }
 
 void

@@ -3,7 +3,8 @@
  * proc.h - child processes: the only place that forks, executes, waits and
  * kills. No shell is ever started from here. Each child has its own process
  * group, dies with us by PR_SET_PDEATHSIG (prctl(2)), starts with default
- * signals and an empty mask, and is reaped through its pidfd.
+ * signals and an empty mask, and is reaped through its pidfd. One that is to
+ * live on without us (apart) has a session of its own instead.
  * style.md §5 tells why fork and not posix_spawn.
  */
 #ifndef NOVAJOB_PROC_H
@@ -22,7 +23,7 @@
 enum proc_io {
 	PROC_NULL, /* /dev/null */
 	PROC_PIPE, /* a pipe whose other end is in struct proc */
-	PROC_FD,   /* stdin only: a duplicate of in_fd */
+	PROC_FD,   /* stdin, stderr: a duplicate of in_fd, of to_fd */
 };
 
 struct proc_spec {
@@ -30,6 +31,8 @@ struct proc_spec {
 	const struct strv *env;  /* the whole environment, or NULL for ours */
 	enum proc_io in, out, err;
 	int in_fd;               /* with in = PROC_FD: borrowed */
+	int to_fd;               /* with err = PROC_FD: borrowed */
+	bool apart;              /* its own session, and it does not die with us: proc_let_go leaves it behind */
 };
 
 struct proc {
@@ -66,6 +69,15 @@ void proc_close_in(struct proc *p);
  * Returns how it ended (EXITED 0 when there was none).
  */
 struct proc_result proc_end(struct proc *p, int64_t grace_ms);
+
+/* Leave a child that was started apart to itself: it is not ours to reap any more. */
+void proc_let_go(struct proc *p);
+
+/*
+ * End the process at the other end of a connected unix socket, the one that called listen(2) on it, by TERM, and by KILL
+ * after at most grace_ms. The kernel says who it is: never another process, and none of another user.
+ */
+void proc_end_peer(int socket_fd, int64_t grace_ms);
 
 /* Write what fits of b to the child's stdin, drop it from b; closes stdin when the child does not read any more. */
 void proc_feed(struct proc *p, struct buf *b);

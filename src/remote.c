@@ -11,6 +11,7 @@
 #include "log.h"
 #include "proc.h"
 #include "relay.h"
+#include "ssh_share.h"
 #include "text.h"
 #include "xalloc.h"
 
@@ -34,7 +35,7 @@ struct run {
 	struct proc stop;   /* the one that ends it */
 	struct buf status;  /* an unfinished line of ssh's stderr */
 	enum step step;
-	bool started, has_status, is_short, is_full, no_bash, was_told;
+	bool started, has_status, is_short, no_bash, was_told;
 	bool unreached;     /* ssh said that there is no connection */
 	bool is_late;       /* why it is being stopped: the limit */
 	int64_t pid;        /* of the wrapper in the server, 0 = not known */
@@ -67,6 +68,10 @@ take_other(struct run *run, const char *line, size_t len)
 		return;
 	if (strstr(line, "kex_exchange_identification") != NULL)
 		run->result->closed = true;
+	if (run->target->control != NULL && share_is_chatter(line)) {
+		log_debug("ssh: %.300s", line);
+		return;
+	}
 	if (!run->unreached) /* else it is known already why; "Connection closed by ..." comes behind it */
 		text_one_line(run->result->said, sizeof(run->result->said), line);
 	if (!run->started && tells_unreached(line))
@@ -100,9 +105,6 @@ take_line(struct run *run, char *line, size_t len)
 		return;
 	case SSH_SAID_SHORT:
 		run->is_short = true;
-		return;
-	case SSH_SAID_FULL:
-		run->is_full = true;
 		return;
 	case SSH_SAID_NOBASH:
 		run->no_bash = true;
@@ -284,8 +286,6 @@ outcome(const struct run *run)
 		return REMOTE_LATE;
 	if (run->has_status)
 		return REMOTE_EXITED;
-	if (run->is_full)
-		return REMOTE_FULL;
 	if (run->is_short)
 		return REMOTE_SHORT;
 	if (run->no_bash)
@@ -325,6 +325,8 @@ remote_run(const struct ssh_target *t, const struct remote_script *script, struc
 		turn(&run);
 	}
 	flush(&run);
+	if (t->control != NULL && !run.has_status && r->said[0] == '\0') /* a connection that is shared says elsewhere why it ends */
+		share_said(t->control, r->said, sizeof(r->said));
 	r->end = outcome(&run);
 	r->code = (int)run.code;
 	r->was_told = run.was_told;
@@ -334,7 +336,7 @@ remote_run(const struct ssh_target *t, const struct remote_script *script, struc
 	if (errno != 0)
 		log_say("cannot write the job log: %s", strerror(errno));
 	(void)proc_end(&run.stop, 0);
-	(void)proc_end(&run.ssh, run.has_status ? 200 : 0); /* its work is done or nobody's any more */
+	(void)proc_end(&run.ssh, run.has_status && t->control == NULL ? 200 : 0); /* its work is done or nobody's any more */
 	relay_free(&run.relay);
 	buf_free(&run.status);
 	return true;
@@ -351,17 +353,13 @@ remote_run_again(const struct ssh_target *t, const struct remote_script *script,
 {
 	static const int64_t pause_ms[RECONNECT_MAX] = { 1000, 6000 }; /* the second outlasts sshd's penalty */
 	struct remote_script now = *script;
+	struct ssh_target target = *t;
 
 	now.limit.after_stop_ms = STOP_AT_ONCE;
 	for (int again = 0;; again++) {
-		if (!remote_run(t, &now, r, f))
+		if (!remote_run(&target, &now, r, f))
 			return false;
-		if (r->end == REMOTE_FULL && now.size >= 0) { /* a full disk: after_script and uploads shall run all the same */
-			log_say("no room for the script in the server's /tmp: it is run as it arrives");
-			now.size = -1;
-			again--;
-			continue;
-		}
+		target.control = NULL;
 		if (r->end != REMOTE_UNREACHED || remote_is_foreign(r) || again == RECONNECT_MAX ||
 		    !limit_sleep(now.limit, pause_ms[again]))
 			return true;

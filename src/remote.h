@@ -19,7 +19,6 @@ enum remote_end {
 	REMOTE_UNREACHED,  /* no connection came to be: nothing was run */
 	REMOTE_REFUSED,    /* the account's shell does not run commands */
 	REMOTE_SHORT,      /* the script did not arrive whole: nothing was run */
-	REMOTE_FULL,       /* no room to keep it there: nothing was run */
 	REMOTE_NO_BASH,
 	REMOTE_STOPPED,    /* we were told to stop; no process of the script is left, or confirmed is false */
 	REMOTE_LATE,       /* its limit was over; ended as for a stop */
@@ -39,7 +38,7 @@ struct remote_result {
 /* What to run, and how. */
 struct remote_script {
 	int fd;             /* an open regular file, read from its start; borrowed */
-	int64_t size;       /* of it; negative: it is not kept in a file there but run as it arrives, for a full disk */
+	int64_t size;       /* of it, NUL bytes not counted: no shell takes them */
 	int out_fd;         /* where its output goes; borrowed */
 	int64_t grace_ms;   /* from TERM to KILL when it is to stop */
 	struct limit limit; /* how long it may take; a stop ends it at once, whatever this says */
@@ -49,7 +48,7 @@ struct remote_script {
 bool remote_run(const struct ssh_target *t, const struct remote_script *script, struct remote_result *r, struct fault *f)
     ATTR_MUST_USE;
 
-/* The same; again when no connection came to be, or when the server had no room for it: nothing was run then. */
+/* The same; again, without the shared connection, when no connection came to be: nothing was run then. */
 bool remote_run_again(const struct ssh_target *t, const struct remote_script *script, struct remote_result *r,
     struct fault *f) ATTR_MUST_USE;
 

@@ -39,6 +39,7 @@
 	X(path, private_key, "private-key", "", A_PATH, 0, 1000, S_RULE, "file of the private key of key-pair") \
 	X(span, ssh_timeout, "ssh-timeout", "5m", NULL, 1, 86400, S_JOB, "how long a server may take from ACTIVE to a login") \
 	X(number, ssh_port, "ssh-port", "22", NULL, 1, 65535, S_JOB, "port of sshd in the server") \
+	X(flag, ssh_share, "ssh-share", "yes", NULL, 0, 0, S_RULE, "the stages of a job share one ssh connection") \
 	X(path, ssh_config, "ssh-config", "", A_PATH, 0, 1000, S_RULE, "ssh_config(5) file for ssh; none is read otherwise") \
 	X(text, ssh_proxy_jump, "ssh-proxy-jump", "", A_JUMP, 0, 255, S_RULE, "bastion on the way to the servers: user@host:port") \
 	X(path, ssh_proxy_key, "ssh-proxy-key", "", A_PATH, 0, 1000, S_RULE, "file of the private key for the bastion") \

@@ -28,26 +28,26 @@
 #define ADD_TO_PATH "[ -d \"" BIN "\" ] && PATH=" BIN ":$PATH; "
 
 /*
- * The stage's wrapper: $1 nonce, $2 tag, $3 bytes of script. fd 3 is ssh's stderr, which the script never gets. The
- * script is spooled to an unlinked file first: a script cut off by a lost connection is not run, and bash reads a file
- * in blocks but a pipe byte by byte (113 KB: 59 ms). Where no file can be made it is read from the pipe; where the file
- * cannot be filled (a full disk) we are asked to come again with S = -1, for the pipe. A TERM to the wrapper is told: init
- * sends it to everybody when the server is shut down, whatever the script then exits with.
+ * The stage's wrapper: $1 nonce, $2 tag, $3 bytes of script, $4 the next text. fd 3 is ssh's stderr, which the script never
+ * gets. A TERM to the wrapper is told: init sends it to everybody when the server is shut down, whatever the script then
+ * exits with.
  */
 static const char stage_text[] =
-    "N=novajob-$1; T=$2; S=$3; exec 3>&2 2>&1; trap \"echo $N term >&3\" TERM HUP; trap : INT; "
+    "N=novajob-$1; exec 3>&2 2>&1; trap \"echo $N term >&3\" TERM HUP; trap : INT; "
     "echo $N start $$ >&3; "
-    "command -v bash >/dev/null || { echo $N nobash >&3; exit 1; }; "
-    "f=; [ $S -lt 0 ] || "
-    "f=$(umask 077; mktemp /tmp/novajob.XXXXXXXXXX 2>/dev/null || mktemp /var/tmp/novajob.XXXXXXXXXX 2>/dev/null); "
-    "if [ -n \"$f\" ]; then "
-    "cat >\"$f\" 2>/dev/null; s=$?; exec 4<\"$f\"; n=$(wc -c <\"$f\"); rm -f \"$f\"; "
-    "[ $s = 0 ] || { echo $N full >&3; exit 1; }; "
-    "[ $n -eq $S ] || { echo $N short >&3; exit 1; }; "
-    "else exec 4<&0; fi; "
-    "exec </dev/null; " ADD_TO_PATH
-    TAG "=$T bash -s <&4 3>&- 4<&-; "
+    "command -v bash >/dev/null || { echo $N nobash >&3; exit 1; }; " ADD_TO_PATH
+    TAG "=$2 bash -c \"$4\" bash $N $3; "
     "s=$?; echo $N exit $s >&3; echo $N end";
+
+/*
+ * The shell that becomes the script's: $1 the first word of status lines, $2 bytes of script. All of it is read before
+ * anything is run: a script cut off by a lost connection must not run its first half. read -N takes it in blocks, where a
+ * shell that runs what comes on a pipe reads byte by byte (HACKING.md has the times). In the C locale, bytes count as
+ * characters and expanding $x is quick; it holds for no command of the script.
+ */
+static const char script_text[] =
+    "LC_ALL=C IFS= read -r -N $2 x || { echo $1 short >&3; exit 1; }; exec 3>&- </dev/null; set --; "
+    "if [ ${LC_ALL+x} ]; then eval \"unset x; $x\"; else LC_ALL=C; eval \"unset x LC_ALL; $x\"; fi";
 
 /*
  * Ending a stage: $1 process id of its wrapper or 0, $2 tag, $3 grace in hundredths of a second. Its processes are those
@@ -108,8 +108,7 @@ static const char *const fixed_options[] = {
 	"ClearAllForwardings=yes",
 	"PermitLocalCommand=no",
 	"AddKeysToAgent=no",
-	"ControlMaster=no",
-	"ControlPath=none",
+	"ControlPersist=no",
 	"RequestTTY=no",
 	"EscapeChar=none",
 	"GlobalKnownHostsFile=none",
@@ -155,6 +154,7 @@ proxy_argv(struct strv *argv, const struct settings *st)
 	buf_printf(&b, "ProxyCommand=%s -F none", st->ssh);
 	for (size_t i = 0; i < ARRAY_LEN(fixed_options); i++)
 		buf_printf(&b, " -o %s", fixed_options[i]);
+	buf_printf(&b, " -o ControlMaster=no -o ControlPath=none");
 	buf_printf(&b, " -o StrictHostKeyChecking=yes -o UserKnownHostsFile=%s -i %s", st->ssh_proxy_known_hosts,
 	    st->ssh_proxy_key);
 	if (at != NULL)
@@ -164,9 +164,9 @@ proxy_argv(struct strv *argv, const struct settings *st)
 	strv_add(argv, buf_str(&b));
 }
 
-/* Everything up to the command. Sharing one connection will join here (design.md §4). */
+/* Everything up to the command. What is on the command line holds, whatever ssh-config says of it. */
 static void
-connect_argv(struct strv *argv, const struct ssh_target *t)
+connect_argv(struct strv *argv, const struct ssh_target *t, bool master)
 {
 	const struct settings *st = t->settings;
 	int64_t interval_s = st->alive_timeout / 4000 > 0 ? st->alive_timeout / 4000 : 1; /* alive-timeout is 3 s at least */
@@ -178,6 +178,13 @@ connect_argv(struct strv *argv, const struct ssh_target *t)
 		strv_add(argv, "-o");
 		strv_add(argv, fixed_options[i]);
 	}
+	strv_add(argv, "-o");
+	strv_addf(argv, "ControlMaster=%s", master ? "yes" : "no");
+	strv_add(argv, "-o");
+	if (t->control == NULL)
+		strv_add(argv, "ControlPath=none");
+	else /* where nobody listens there, ssh connects directly */
+		strv_addf(argv, "ControlPath=\"%s\"", t->control);
 	strv_add(argv, "-o");
 	strv_addf(argv, "StrictHostKeyChecking=%s", t->first && !t->pinned ? "accept-new" : "yes");
 	if (t->pinned) {
@@ -200,6 +207,8 @@ connect_argv(struct strv *argv, const struct ssh_target *t)
 	strv_addf(argv, "%" PRId64, st->ssh_port);
 	strv_add(argv, "-l");
 	strv_add(argv, st->username);
+	if (master)
+		strv_add(argv, "-N");
 	strv_add(argv, "--");
 	strv_add(argv, t->address);
 }
@@ -207,21 +216,28 @@ connect_argv(struct strv *argv, const struct ssh_target *t)
 void
 ssh_stage_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t script_size)
 {
-	connect_argv(argv, t);
-	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %s %" PRId64, stage_text, s->nonce, s->tag, script_size);
+	connect_argv(argv, t, false);
+	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %s %" PRId64 " '%s'", stage_text, s->nonce, s->tag, script_size,
+	    script_text);
+}
+
+void
+ssh_master_argv(struct strv *argv, const struct ssh_target *t)
+{
+	connect_argv(argv, t, true);
 }
 
 void
 ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t pid, int64_t grace_s)
 {
-	connect_argv(argv, t);
+	connect_argv(argv, t, false);
 	strv_addf(argv, "exec /bin/sh -c '%s' novajob %" PRId64 " %s %" PRId64, stop_text, pid, s->tag, grace_s * 100);
 }
 
 void
 ssh_login_argv(struct strv *argv, const struct ssh_target *t, const char *nonce, bool version)
 {
-	connect_argv(argv, t);
+	connect_argv(argv, t, false);
 	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %d", login_text, nonce, version ? 1 : 0);
 }
 
@@ -252,7 +268,7 @@ ssh_login_said(const char *out, const char *nonce, struct ssh_tools *tools)
 void
 ssh_upload_argv(struct strv *argv, const struct ssh_target *t, const char *nonce, int64_t size)
 {
-	connect_argv(argv, t);
+	connect_argv(argv, t, false);
 	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %" PRId64, upload_text, nonce, size);
 }
 
@@ -273,7 +289,6 @@ ssh_said(const struct ssh_stage *s, const char *line, size_t len, size_t *at, in
 		{ "start ", SSH_SAID_START, INT32_MAX },
 		{ "exit ", SSH_SAID_EXIT, 255 },
 		{ "short", SSH_SAID_SHORT, -1 },
-		{ "full", SSH_SAID_FULL, -1 },
 		{ "nobash", SSH_SAID_NOBASH, -1 },
 		{ "term", SSH_SAID_TERM, -1 },
 	};

@@ -27,6 +27,7 @@ struct ssh_target {
 	const char *alias;               /* the name its host key has in there: the job's key */
 	bool pinned;                     /* known_hosts has the key made for this server: nothing else is ever accepted */
 	bool first;                      /* not pinned: accept an unknown host key; else strict */
+	const char *control;             /* the socket of the job's shared connection (ssh_share.h), NULL = connect directly */
 };
 
 /* What a stage needs to talk to its wrapper. */
@@ -40,8 +41,7 @@ enum ssh_said {
 	SSH_SAID_OTHER, /* not the wrapper: ssh itself, an rc file */
 	SSH_SAID_START, /* number: the wrapper's process id */
 	SSH_SAID_EXIT,  /* number: the script's exit status, 128 + signal when its shell was killed */
-	SSH_SAID_SHORT, /* the script did not arrive whole */
-	SSH_SAID_FULL,  /* it could not be kept in a file there; nothing was run */
+	SSH_SAID_SHORT, /* the script did not arrive whole; nothing was run */
 	SSH_SAID_NOBASH,
 	SSH_SAID_TERM,  /* the wrapper itself got TERM or HUP, which we never send it */
 };
@@ -49,11 +49,11 @@ enum ssh_said {
 /* New random words. */
 void ssh_stage_new(struct ssh_stage *s);
 
-/*
- * argv for running the stage's wrapper: it reads script_size bytes of script from stdin to a file, then runs that; with
- * a negative script_size it runs what comes on stdin without a file.
- */
+/* argv for running the stage's wrapper: it takes script_size bytes, NUL bytes not counted, from stdin, and runs them. */
 void ssh_stage_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t script_size);
+
+/* argv for the connection at t->control itself, which lasts until it is ended, and runs nothing. */
+void ssh_master_argv(struct strv *argv, const struct ssh_target *t);
 
 /* argv for ending the stage's processes: session of process id pid (0 = not known), grace in seconds from TERM to KILL. */
 void ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t pid,
@@ -82,6 +82,7 @@ struct ssh_tools {
  * Log in for the first time: wait until one of the addresses answers, takes the key and has a shell, at most
  * settings->ssh_timeout and limit. *address becomes the one that did (the caller's), *tools what is there. Tells progress by log_say when
  * the reason to wait changes. FAULT_SSH says which way it failed; FAULT_SETTING for what no waiting mends.
+ * With t->control the login is the job's shared connection, and stays; t->control becomes NULL where it cannot be shared.
  */
 bool ssh_login(struct ssh_target *t, const struct strv *addresses, struct limit limit, char **address,
     struct ssh_tools *tools, struct fault *f) ATTR_MUST_USE;

@@ -13,6 +13,7 @@
 #include "log.h"
 #include "proc.h"
 #include "ssh.h"
+#include "ssh_share.h"
 #include "text.h"
 #include "xalloc.h"
 
@@ -199,14 +200,32 @@ judge(const char *out, const char *err, const char *nonce, const struct proc_res
 	return r->kind == PROC_EXITED && r->code != 255 ? NO_SHELL : OTHER;
 }
 
+/* Connect, and run the test command: over the connection that the job's stages will share, where there is to be one. As
+ * proc_run. */
+static bool
+talk(struct ssh_target *t, const char *nonce, struct limit limit, struct buf *out, struct buf *err, struct proc_result *r,
+    struct fault *f)
+{
+	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
+	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_PIPE, .err = PROC_PIPE };
+	enum share came = t->control == NULL ? SHARE_UNABLE : share_open(t, limit, err, r, f);
+
+	if (came == SHARE_ENDED || came == SHARE_FAULT)
+		return came == SHARE_ENDED;
+	if (came == SHARE_UNABLE)
+		t->control = NULL;
+	buf_clear(err);
+	ssh_login_argv(&argv, t, nonce, false);
+	ssh_env(&env);
+	return proc_run(&spec, NULL, CAP_BYTES, limit, out, err, r, f);
+}
+
 /* One ssh to one candidate. False: ssh could not be started, or we were stopped. */
 static bool
 try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct fault *f)
 {
 	static const int64_t refused_wait_ms[] = { 1000, 5000, 6000 };
-	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	auto_buf struct buf out = BUF_INIT, err = BUF_INIT;
-	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_PIPE, .err = PROC_PIPE };
 	bool proxied = t->settings->ssh_proxy_jump != NULL;
 	struct ssh_stage words;
 	struct proc_result r;
@@ -215,9 +234,7 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 	ssh_stage_new(&words);
 	t->address = c->address;
 	t->known_hosts = c->known_hosts;
-	ssh_login_argv(&argv, t, words.nonce, false);
-	ssh_env(&env);
-	if (!proc_run(&spec, NULL, CAP_BYTES, limit_min(limit, LOGIN_MS), &out, &err, &r, f)) {
+	if (!talk(t, words.nonce, limit_min(limit, LOGIN_MS), &out, &err, &r, f)) {
 		if (f->class != FAULT_TRANSIENT)
 			return false;
 		if (limit_over(limit) && c->outcome != WAITING) /* ssh-timeout came in between: what the last try said counts */

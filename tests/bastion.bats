@@ -99,6 +99,7 @@ bastion_up() {
 
 @test "a bastion whose host key changes in mid-job is blamed itself" {
 	bastion_up
+	set_to ssh-share no
 	prepared
 	sed -i "s/ ssh-ed25519 .*/ $(ssh-keygen -y -f "$T/bastion-key")/" "$T/known"
 	echo 'echo hi' >"$T/script"

@@ -163,7 +163,7 @@ without_secrets() {
 @test "the record's files are for the runner's user alone, and nothing is written elsewhere" {
 	run -0 grep -c . "$W/modes"
 	((output >= 8))
-	run ! grep -vE '^(700 d|600 f) ' "$W/modes"
+	run ! grep -vE '^(700 d|600 f|600 s) ' "$W/modes"
 	assert_file_empty "$W/written"
 	run ! grep -rlF "$OS_PASSWORD" "$W/state"
 	run -0 find "$W/state-after" -type f -path '*/jobs/*' -printf '%f\n'
