@@ -26,7 +26,7 @@ BUILD := build$(VARIANT)
 OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 
 # These need no compiler and no libraries.
-PLAIN_GOALS := clean help dist uninstall setup
+PLAIN_GOALS := clean help dist deb uninstall uninstall-compat install-compat setup
 ifneq ($(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all)),)
 PACKAGES := libbsd-overlay jansson
 ifneq ($(filter-out check check-all faults demo,$(or $(MAKECMDGOALS),all)),)
@@ -163,6 +163,20 @@ uninstall: ## remove what install has put there
 dist: ## a source archive of the committed tree
 	@mkdir -p build
 	git archive --format=tar.gz --prefix=$(NAME)-$(VERSION)/ -o build/$(NAME)-$(VERSION).tar.gz HEAD
+
+# The tree as it is, committed or not; dpkg-buildpackage leaves its results beside it.
+DEB_TREE := build/deb/$(NAME)-$(VERSION)
+
+.PHONY: deb
+deb: ## a Debian package of the working tree, in build/deb
+	rm -rf build/deb
+	mkdir -p $(DEB_TREE)
+	tar -c --exclude=./build --exclude='./build-*' --exclude=./.git . | tar -x -C $(DEB_TREE)
+	mv $(DEB_TREE)/contrib/debian $(DEB_TREE)/debian
+	sed -e 's/@NAME@/$(NAME)/; s/@VERSION@/$(VERSION)/' -e "s/@DATE@/$$(date -R -u -d @$${SOURCE_DATE_EPOCH:-$$(date +%s)})/" \
+		$(DEB_TREE)/debian/changelog.in >$(DEB_TREE)/debian/changelog
+	rm $(DEB_TREE)/debian/changelog.in
+	cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc
 
 .PHONY: format
 format: ## clang-format the sources
