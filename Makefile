@@ -26,7 +26,7 @@ BUILD := build$(VARIANT)
 OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 
 # These need no compiler and no libraries.
-PLAIN_GOALS := clean help dist deb uninstall uninstall-compat install-compat setup
+PLAIN_GOALS := clean help dist deb container uninstall uninstall-compat install-compat setup
 ifneq ($(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all)),)
 PACKAGES := libbsd-overlay jansson
 ifneq ($(filter-out check check-all faults demo,$(or $(MAKECMDGOALS),all)),)
@@ -177,6 +177,35 @@ deb: ## a Debian package of the working tree, in build/deb
 		$(DEB_TREE)/debian/changelog.in >$(DEB_TREE)/debian/changelog
 	rm $(DEB_TREE)/debian/changelog.in
 	cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc
+
+# BASE is any Debian or Ubuntu image with gitlab-runner; ENGINE builds as podman, docker and buildah do.
+BASE ?= docker.io/gitlab/gitlab-runner:latest
+ENGINE ?= $(firstword $(foreach e,podman buildah docker,$(if $(shell command -v $(e)),$(e))) podman)
+
+.PHONY: container
+container: ## the container image novajob:VERSION, with BASE=image and ENGINE=podman
+	$(ENGINE) build -f Containerfile --build-arg BASE=$(BASE) -t $(NAME):$(VERSION) .
+
+# The Python executor's four programs, for a config.toml that names them: `make install-compat HOME=/home/gitlab-runner`.
+COMPAT_LINKS := config.sh prepare.py run.py cleanup.py
+
+.PHONY: install-compat
+install-compat: ## links by the Python executor's names in $(DESTDIR)$(HOME), to what install has installed
+	mkdir -p $(DESTDIR)$(HOME)
+	for l in $(COMPAT_LINKS); do \
+		if [ -e $(DESTDIR)$(HOME)/$$l ] && [ ! -L $(DESTDIR)$(HOME)/$$l ]; then \
+			mv $(DESTDIR)$(HOME)/$$l $(DESTDIR)$(HOME)/$$l.old || exit 1; \
+		fi; \
+		ln -sf $(BINDIR)/$(NAME) $(DESTDIR)$(HOME)/$$l || exit 1; \
+	done
+
+.PHONY: uninstall-compat
+uninstall-compat: ## remove these links, and put back what was in their place
+	for l in $(COMPAT_LINKS); do \
+		[ "$$(readlink $(DESTDIR)$(HOME)/$$l)" = $(BINDIR)/$(NAME) ] || continue; \
+		rm $(DESTDIR)$(HOME)/$$l; \
+		[ ! -e $(DESTDIR)$(HOME)/$$l.old ] || mv $(DESTDIR)$(HOME)/$$l.old $(DESTDIR)$(HOME)/$$l; \
+	done
 
 .PHONY: format
 format: ## clang-format the sources
