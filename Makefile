@@ -183,8 +183,8 @@ BASE ?= docker.io/gitlab/gitlab-runner:latest
 ENGINE ?= $(firstword $(foreach e,podman buildah docker,$(if $(shell command -v $(e)),$(e))) podman)
 
 .PHONY: container
-container: ## the container image novajob:VERSION, with BASE=image and ENGINE=podman
-	$(ENGINE) build -f Containerfile --build-arg BASE=$(BASE) -t $(NAME):$(VERSION) .
+container: ## the container image novajob, with BASE=image and ENGINE=podman
+	$(ENGINE) build -f Containerfile --build-arg BASE=$(BASE) -t $(NAME):$(VERSION) -t $(NAME) .
 
 # The Python executor's four programs, for a config.toml that names them: `make install-compat HOME=/home/gitlab-runner`.
 COMPAT_LINKS := config.sh prepare.py run.py cleanup.py

@@ -90,7 +90,7 @@ result() {
 @test "of several images of one name it is the one updated last, and the log says so" {
 	links install-compat
 	BUILDER_IMAGE=builder run -0 old_job --script-line true
-	cat "$LOG"; false
+	run -0 grep -E "^novajob: image 'builder': 2 fit; taking [0-9a-f-]{36}, the one updated last" "$LOG"
 }
 
 @test "what the author got wrong is his to mend, at once; what the operator got wrong is not" {

@@ -92,7 +92,7 @@ cloud_variables() {
 
 # up: the container in the background, until its runner runs; its first process is $FIRST.
 up() {
-	BY=exec entrypoint >"$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
+	BY='exec' entrypoint >"$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
 	CONTAINER=$!
 	wait_for 30 has '.running' || fail "$(cat "$BATS_TEST_TMPDIR/log")"
 	FIRST=$(pgrep -P "$CONTAINER")
