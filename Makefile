@@ -173,7 +173,7 @@ deb: ## a Debian package of the working tree, in build/deb
 	mkdir -p $(DEB_TREE)
 	tar -c --exclude=./build --exclude='./build-*' --exclude=./.git . | tar -x -C $(DEB_TREE)
 	mv $(DEB_TREE)/contrib/debian $(DEB_TREE)/debian
-	sed -e 's/@NAME@/$(NAME)/; s/@VERSION@/$(VERSION)/' -e "s/@DATE@/$$(date -R -u -d @$${SOURCE_DATE_EPOCH:-$$(date +%s)})/" \
+	sed -e 's/@NAME@/$(NAME)/; s/@VERSION@/$(VERSION)/' -e "s/@DATE@/$$(date -R -u -d @$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)})/" \
 		$(DEB_TREE)/debian/changelog.in >$(DEB_TREE)/debian/changelog
 	rm $(DEB_TREE)/debian/changelog.in
 	cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc

@@ -6,6 +6,7 @@
 bats_require_minimum_version 1.5.0
 
 setup_file() {
+	export BATS_TEST_TIMEOUT=1500
 	load ../lib
 	[[ $(id -u) == 0 ]] || return 0
 	TOP=$(realpath "$BATS_TEST_DIRNAME/../..")

@@ -4,6 +4,7 @@
 bats_require_minimum_version 1.5.0
 
 setup_file() {
+	export BATS_TEST_TIMEOUT=1500
 	TOP=$(realpath "$BATS_TEST_DIRNAME/../..")
 	export TOP
 	# in a copy, as the tests before it need their build
