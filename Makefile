@@ -26,7 +26,7 @@ BUILD := build$(VARIANT)
 OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 
 # These need no compiler and no libraries.
-PLAIN_GOALS := clean help dist uninstall setup
+PLAIN_GOALS := clean help dist deb container uninstall uninstall-compat install-compat setup
 ifneq ($(filter-out $(PLAIN_GOALS),$(or $(MAKECMDGOALS),all)),)
 PACKAGES := libbsd-overlay jansson
 ifneq ($(filter-out check check-all faults demo bench,$(or $(MAKECMDGOALS),all)),)
@@ -169,6 +169,49 @@ uninstall: ## remove what install has put there
 dist: ## a source archive of the committed tree
 	@mkdir -p build
 	git archive --format=tar.gz --prefix=$(NAME)-$(VERSION)/ -o build/$(NAME)-$(VERSION).tar.gz HEAD
+
+# The tree as it is, committed or not; dpkg-buildpackage leaves its results beside it.
+DEB_TREE := build/deb/$(NAME)-$(VERSION)
+
+.PHONY: deb
+deb: ## a Debian package of the working tree, in build/deb
+	rm -rf build/deb
+	mkdir -p $(DEB_TREE)
+	tar -c --exclude=./build --exclude='./build-*' --exclude=./.git . | tar -x -C $(DEB_TREE)
+	mv $(DEB_TREE)/contrib/debian $(DEB_TREE)/debian
+	sed -e 's/@NAME@/$(NAME)/; s/@VERSION@/$(VERSION)/' -e "s/@DATE@/$$(date -R -u -d @$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)})/" \
+		$(DEB_TREE)/debian/changelog.in >$(DEB_TREE)/debian/changelog
+	rm $(DEB_TREE)/debian/changelog.in
+	cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc
+
+# BASE is any Debian or Ubuntu image with gitlab-runner; ENGINE builds as podman, docker and buildah do.
+BASE ?= docker.io/gitlab/gitlab-runner:latest
+ENGINE ?= $(firstword $(foreach e,podman buildah docker,$(if $(shell command -v $(e)),$(e))) podman)
+
+.PHONY: container
+container: ## the container image novajob, with BASE=image and ENGINE=podman
+	$(ENGINE) build -f Containerfile --build-arg BASE=$(BASE) -t $(NAME):$(VERSION) -t $(NAME) .
+
+# The Python executor's four programs, for a config.toml that names them: `make install-compat HOME=/home/gitlab-runner`.
+COMPAT_LINKS := config.sh prepare.py run.py cleanup.py
+
+.PHONY: install-compat
+install-compat: ## links by the Python executor's names in $(DESTDIR)$(HOME), to what install has installed
+	mkdir -p $(DESTDIR)$(HOME)
+	for l in $(COMPAT_LINKS); do \
+		if [ -e $(DESTDIR)$(HOME)/$$l ] && [ ! -L $(DESTDIR)$(HOME)/$$l ]; then \
+			mv $(DESTDIR)$(HOME)/$$l $(DESTDIR)$(HOME)/$$l.old || exit 1; \
+		fi; \
+		ln -sf $(BINDIR)/$(NAME) $(DESTDIR)$(HOME)/$$l || exit 1; \
+	done
+
+.PHONY: uninstall-compat
+uninstall-compat: ## remove these links, and put back what was in their place
+	for l in $(COMPAT_LINKS); do \
+		[ "$$(readlink $(DESTDIR)$(HOME)/$$l)" = $(BINDIR)/$(NAME) ] || continue; \
+		rm $(DESTDIR)$(HOME)/$$l; \
+		[ ! -e $(DESTDIR)$(HOME)/$$l.old ] || mv $(DESTDIR)$(HOME)/$$l.old $(DESTDIR)$(HOME)/$$l; \
+	done
 
 .PHONY: format
 format: ## clang-format the sources

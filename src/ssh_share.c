@@ -106,7 +106,7 @@ read_said(const char *path, struct buf *said)
 bool
 share_is_chatter(const char *line)
 {
-	static const char *const starts[] = { "mux_client_", "ControlSocket ", "Control socket ", "ControlPath ",
+	static const char *const starts[] = { "mux_client_", "muxclient: ", "ControlSocket ", "Control socket ", "ControlPath ",
 		"unix_listener", "muxserver_listen", "channel " };
 
 	for (size_t i = 0; i < ARRAY_LEN(starts); i++)

@@ -101,7 +101,7 @@ bastion_up() {
 	bastion_up
 	set_to ssh-share no
 	prepared
-	sed -i "s/ ssh-ed25519 .*/ $(ssh-keygen -y -f "$T/bastion-key")/" "$T/known"
+	sed -i "s| ssh-ed25519 .*| $(ssh-keygen -y -f "$T/bastion-key" | cut -d" " -f1,2)|" "$T/known"
 	echo 'echo hi' >"$T/script"
 	run -2 novajob run "$T/script" build_script
 	assert_output --partial "the bastion's host key is not the one of ssh-proxy-known-hosts"
