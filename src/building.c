@@ -17,7 +17,8 @@
 #define POLL_ALONE_MS    2000    /* between two looks at a server that is being built, when each is a process of its own */
 #define POLL_QUEUED_MS   2000    /* the same, at least, when others wait for a client slot; up to twice that */
 #define POLL_QUEUED_MAX_MS 30000
-#define CLIENT_START_MS  1500    /* what a new process costs: for less the slot is not given to others */
+#define CLIENT_START_MS  1500    /* what a new process takes */
+#define KEEP_MS          4000    /* for less the slot is not given to others: on a busy host a new process takes as long */
 #define RESOLVE_MS       10000   /* for ids that the next prepare would like to know */
 #define STILL_MS         30000   /* a line in the job log that it still goes on */
 #define LOOK_MS          30000   /* to find out whether a create has worked */
@@ -350,15 +351,15 @@ static int64_t
 poll_pause(struct building *b, struct names_span due, int64_t elapsed, bool *rested)
 {
 	int64_t left = due.late - elapsed;
-	bool soon = due.late == 0 ? elapsed < CLIENT_START_MS : left > 0 && left < CLIENT_START_MS;
+	bool soon = due.late == 0 ? elapsed < KEEP_MS : left > 0 && left < KEEP_MS;
 
 	if (soon || !slots_wanted(&b->c.slots))
 		return b->c.session_wanted ? pace_pause(due, elapsed) : POLL_ALONE_MS;
 	os_client_rest(&b->c);
 	*rested = true;
 	left -= CLIENT_START_MS;
-	return (left < POLL_QUEUED_MS ? POLL_QUEUED_MS : left > POLL_QUEUED_MAX_MS ? POLL_QUEUED_MAX_MS : left) +
-	    (int64_t)arc4random_uniform(POLL_QUEUED_MS);
+	left = left < POLL_QUEUED_MS ? POLL_QUEUED_MS : left > POLL_QUEUED_MAX_MS ? POLL_QUEUED_MAX_MS : left;
+	return left + (int64_t)arc4random_uniform(POLL_QUEUED_MS);
 }
 
 /* While the server is built anyway: the ids that the next create would like to know. */
@@ -392,20 +393,23 @@ wait_active(struct building *b, struct fault *f)
 	int missed = 0;
 	char state[80] = "BUILD";
 	char span[32];
-	bool done = false, rested = false;
+	bool done = false, rested = false, asked = false;
 
 	look.after_stop_ms = STOP_LOOK_MS;
-	for (bool first = due.late == 0; first || limit_sleep(build, poll_pause(b, due, clock_ms() - began, &rested)); first = false) {
+	while ((due.late == 0 && !asked) || limit_sleep(build, poll_pause(b, due, clock_ms() - began, &rested))) {
 		if (!look_at_build(b, look, regex, &missed, state, sizeof(state), &done, f))
 			return false;
 		if (done) {
-			if (!rested || due.late == 0) /* how long it took, not how long it was not looked at */
+			if (!rested) /* how long it took, not how long it was not looked at */
 				names_took(&b->names, kind, clock_ms() - began);
 			return true;
 		}
-		resolve_names(b, look);
+		if (!asked)
+			resolve_names(b, look);
+		asked = true;
 		if (clock_ms() >= tell) {
-			log_say("still waiting for the server: %s, %s so far", state, clock_span(span, sizeof(span), clock_ms() - began));
+			log_say("still waiting for the server: %s, %s so far", state,
+			    clock_span(span, sizeof(span), clock_ms() - began));
 			tell += STILL_MS;
 		}
 	}

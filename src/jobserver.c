@@ -147,7 +147,10 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 		delete_all(c, &list, &asked, limit, &deletion);
 		if (first || asked.len > before)
 			wait = limit_min(limit, wait_ms);
-		pause = !may_pass(&deletion) ? (first ? LOOK_FIRST_MS : LOOK_EVERY_MS) : pause < PAUSE_MAX_MS / 2 ? pause * 2 : PAUSE_MAX_MS;
+		if (may_pass(&deletion))
+			pause = pause < PAUSE_MAX_MS / 2 ? pause * 2 : PAUSE_MAX_MS;
+		else
+			pause = first ? LOOK_FIRST_MS : LOOK_EVERY_MS;
 		if (limit_over(list.len == 0 || may_pass(&deletion) ? limit : wait) ||
 		    !limit_sleep(limit, list.len == 0 ? LOOK_LATER_MS : pause + (int64_t)arc4random_uniform((uint32_t)pause / 4))) {
 			*f = deletion;

@@ -302,6 +302,8 @@ names_span(const struct names *n, const char *what)
 		s.early = s.early == 0 || ms < s.early ? ms : s.early;
 		s.late = ms > s.late ? ms : s.late;
 	}
+	if (s.late > s.early * 2) /* once it took ages: not to be waited for again */
+		s.late = s.early * 2;
 	return s;
 }
 

@@ -53,7 +53,7 @@ bool names_image(struct names *n, struct os_client *c, const char *image, struct
  */
 void names_resolve(struct names *n, struct os_client *c, const char *kind, const char *name, struct limit limit);
 
-/* How long something takes, of its last times: milliseconds from `early` to `late`. */
+/* How long something takes, of its last times: milliseconds from `early` to `late`, at most twice as much. */
 struct names_span {
 	int64_t early, late; /* both 0: not known */
 };

@@ -17,7 +17,8 @@ import time
 from bench_lab import Lab
 
 ROUNDS = 5
-BUILDS = (0.3, 3)       # seconds from create to ACTIVE
+# seconds from create to ACTIVE, of a flavor: their times are kept apart
+BUILDS = ((0.3, 'm1.tiny'), (3, 'm1.small'))
 BOOT = 1                # seconds from ACTIVE to sshd
 
 
@@ -95,7 +96,8 @@ def rows(rounds=ROUNDS):
 
     with Lab() as lab:
         job_id = 100
-        for build in BUILDS:
+        for build, flavor in BUILDS:
+            lab.set(flavor=flavor)
             lab.knobs([{'match': '.', 'spawn_delay': build, 'boot': BOOT}])
             results = []
             for _ in range(rounds + 1):
