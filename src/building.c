@@ -10,12 +10,16 @@
 #include "addresses.h"
 #include "clock.h"
 #include "log.h"
+#include "pace.h"
 #include "text.h"
 #include "xalloc.h"
 
-#define POLL_MS          500     /* between two looks at a server that is being built */
-#define POLL_ALONE_MS    2000    /* the same when each look is a process of its own */
-#define POLL_QUEUED_MS   2000    /* and again, when others wait for a client slot; up to twice that */
+#define POLL_ALONE_MS    2000    /* between two looks at a server that is being built, when each is a process of its own */
+#define POLL_QUEUED_MS   2000    /* the same, at least, when others wait for a client slot; up to twice that */
+#define POLL_QUEUED_MAX_MS 30000
+#define CLIENT_START_MS  1500    /* what a new process takes */
+#define KEEP_MS          4000    /* for less the slot is not given to others: on a busy host a new process takes as long */
+#define RESOLVE_MS       10000   /* for ids that the next prepare would like to know */
 #define STILL_MS         30000   /* a line in the job log that it still goes on */
 #define LOOK_MS          30000   /* to find out whether a create has worked */
 #define CREATE_TRIES     3
@@ -139,6 +143,38 @@ adopt(struct building *b, struct fault *f)
 	return NOTHING_THERE;
 }
 
+bool
+building_image(struct building *b, struct limit limit, struct fault *f)
+{
+	size_t others;
+
+	free(b->image_id);
+	b->image_id = NULL;
+	if (!names_image(&b->names, &b->c, b->st->image, limit, &b->image_id, &others, &b->believed, f))
+		return building_blame(b->st, f);
+	if (others > 0)
+		log_say("image '%s': %zu fit; taking %s, the one updated last", b->st->image, others + 1, b->image_id);
+	return true;
+}
+
+/* Each name of the list that has a known id: the id. */
+static bool
+believe(const struct names *n, const char *kind, struct strv *list)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < list->len; i++) {
+		const char *id = names_id(n, kind, list->v[i]);
+
+		if (id == NULL)
+			continue;
+		free(list->v[i]);
+		list->v[i] = xstrdup(id);
+		any = true;
+	}
+	return any;
+}
+
 void
 building_wish(const struct building *b, struct building_wish *w)
 {
@@ -192,7 +228,7 @@ create_as(struct building *b, const struct os_wish *wish, struct fault *f)
 			return true;
 		}
 		if (!unknown)
-			return building_blame(st, f);
+			return false;
 		b->created = true; /* even if a later create is refused */
 		adopted = adopt(b, &look);
 		if (adopted == ADOPTED)
@@ -205,16 +241,40 @@ create_as(struct building *b, const struct os_wish *wish, struct fault *f)
 	}
 }
 
+/* Once, with what is known of the names. */
 static bool
-create(struct building *b, struct fault *f)
+create_once(struct building *b, struct fault *f)
 {
 	struct building_wish w;
+	const char *flavor = names_id(&b->names, "flavor", choices_flavor(&b->choices));
 	bool ok;
 
 	building_wish(b, &w);
+	w.wish.flavor = flavor == NULL ? w.wish.flavor : flavor;
+	b->believed |= flavor != NULL;
+	b->believed |= believe(&b->names, "network", &w.networks);
+	b->believed |= believe(&b->names, "security group", &w.security_groups);
 	ok = create_as(b, &w.wish, f);
 	building_wish_free(&w);
 	return ok;
+}
+
+/* An id that was believed may be the cloud's no more: a refusal counts when all names have been looked up. */
+static bool
+create(struct building *b, struct fault *f)
+{
+	if (create_once(b, f))
+		return true;
+	if (b->believed && !b->created && (f->class == FAULT_MISSING || f->class == FAULT_SETTING)) {
+		log_debug("%s; looking all names up again", f->text);
+		names_forget(&b->names);
+		if (!building_image(b, b->limit, f))
+			return false;
+		if (create_once(b, f))
+			return true;
+	}
+	(void)building_blame(b->st, f);
+	return false;
 }
 
 /* What the cloud says of a server in ERROR. */
@@ -274,20 +334,58 @@ look_at_build(struct building *b, struct limit limit, const char *regex, int *mi
 	return *done;
 }
 
-/* Milliseconds until the next look. While others queue for a client slot the process is given up for longer. */
-static int64_t
-poll_pause(struct building *b)
+/* What the times of builds like this one are kept by. */
+static char *
+build_kind(const struct building *b)
 {
-	if (!slots_wanted(&b->c.slots))
-		return b->c.session_wanted ? POLL_MS : POLL_ALONE_MS;
+	auto_free char *choice = choices_text(&b->choices);
+
+	return xasprintf("build %s %s", choice, b->st->image);
+}
+
+/*
+ * Milliseconds until the next look, so long after the create. While others queue for a client slot the process is given up
+ * (*rested), if it is not needed again at once.
+ */
+static int64_t
+poll_pause(struct building *b, struct names_span due, int64_t elapsed, bool *rested)
+{
+	int64_t left = due.late - elapsed;
+	bool soon = due.late == 0 ? elapsed < KEEP_MS : left > 0 && left < KEEP_MS;
+
+	if (soon || !slots_wanted(&b->c.slots))
+		return b->c.session_wanted ? pace_pause(due, elapsed) : POLL_ALONE_MS;
 	os_client_rest(&b->c);
-	return POLL_QUEUED_MS + (int64_t)arc4random_uniform(POLL_QUEUED_MS);
+	*rested = true;
+	left -= CLIENT_START_MS;
+	left = left < POLL_QUEUED_MS ? POLL_QUEUED_MS : left > POLL_QUEUED_MAX_MS ? POLL_QUEUED_MAX_MS : left;
+	return left + (int64_t)arc4random_uniform(POLL_QUEUED_MS);
+}
+
+/* While the server is built anyway: the ids that the next create would like to know. */
+static void
+resolve_names(struct building *b, struct limit limit)
+{
+	auto_strv struct strv networks = STRV_INIT, groups = STRV_INIT;
+
+	if (!b->c.session_wanted) /* each would be a process of its own */
+		return;
+	limit = limit_min(limit, RESOLVE_MS);
+	choices_networks(&b->choices, &networks);
+	strv_split(&groups, b->st->security_group == NULL ? "" : b->st->security_group);
+	names_resolve(&b->names, &b->c, "flavor", choices_flavor(&b->choices), limit);
+	for (size_t i = 0; i < networks.len; i++)
+		names_resolve(&b->names, &b->c, "network", networks.v[i], limit);
+	for (size_t i = 0; i < groups.len; i++)
+		names_resolve(&b->names, &b->c, "security group", groups.v[i], limit);
 }
 
 static bool
 wait_active(struct building *b, struct fault *f)
 {
 	auto_free char *regex = xasprintf("^%s$", b->job->server_name);
+	auto_free char *kind = build_kind(b);
+	struct names_span due = names_span(&b->names, kind);
 	struct limit build = limit_min(b->limit, b->st->create_timeout);
 	struct limit look = limit_min(b->limit, b->st->create_timeout + b->st->call_timeout); /* the last one may finish */
 	int64_t began = clock_ms();
@@ -295,21 +393,28 @@ wait_active(struct building *b, struct fault *f)
 	int missed = 0;
 	char state[80] = "BUILD";
 	char span[32];
-	bool done = false;
+	bool done = false, rested = false, asked = false;
 
 	look.after_stop_ms = STOP_LOOK_MS;
-	while (look_at_build(b, look, regex, &missed, state, sizeof(state), &done, f) && !done) {
+	while ((due.late == 0 && !asked) || limit_sleep(build, poll_pause(b, due, clock_ms() - began, &rested))) {
+		if (!look_at_build(b, look, regex, &missed, state, sizeof(state), &done, f))
+			return false;
+		if (done) {
+			if (!rested) /* how long it took, not how long it was not looked at */
+				names_took(&b->names, kind, clock_ms() - began);
+			return true;
+		}
+		if (!asked)
+			resolve_names(b, look);
+		asked = true;
 		if (clock_ms() >= tell) {
-			log_say("still waiting for the server: %s, %s so far", state, clock_span(span, sizeof(span), clock_ms() - began));
+			log_say("still waiting for the server: %s, %s so far", state,
+			    clock_span(span, sizeof(span), clock_ms() - began));
 			tell += STILL_MS;
 		}
-		if (!limit_sleep(build, poll_pause(b))) {
-			(void)limit_fault(f, FAULT_CLOUD, "server %s is not ACTIVE within create-timeout (%s): it is %s",
-			    b->record.server_id, clock_span(span, sizeof(span), b->st->create_timeout), state);
-			break;
-		}
 	}
-	return done;
+	return limit_fault(f, FAULT_CLOUD, "server %s is not ACTIVE within create-timeout (%s): it is %s", b->record.server_id,
+	    clock_span(span, sizeof(span), b->st->create_timeout), state);
 }
 
 static bool

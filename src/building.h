@@ -14,6 +14,7 @@
 #include "fault.h"
 #include "job.h"
 #include "jobserver.h"
+#include "names.h"
 #include "openstack.h"
 #include "record.h"
 #include "settings.h"
@@ -34,7 +35,9 @@ struct building {
 	char *floating;        /* that address; NULL until known */
 	struct strv discarded; /* ids of servers of this try that failed and are being deleted */
 	struct choices choices; /* where in the lists of flavors, networks, zones it is */
+	struct names names;    /* what is known without asking; may be empty */
 	char *image_id;
+	bool believed;         /* image_id, or another id of the create, is from the cache, not from the cloud */
 	char *user_data;       /* a file, or NULL */
 	int64_t started_ms;    /* when prepare began */
 };
@@ -45,6 +48,9 @@ struct building_wish {
 	struct strv networks, security_groups, properties;
 	char host[256], project[256];
 };
+
+/* Find the image of the settings: b->image_id. */
+bool building_image(struct building *b, struct limit limit, struct fault *f) ATTR_MUST_USE;
 
 /* Fill *w, whose strings are borrowed from b and from *w itself; free it with building_wish_free. */
 void building_wish(const struct building *b, struct building_wish *w);

@@ -141,6 +141,16 @@ delete_all(const struct settings *st, const struct settings *now, const struct j
 	return servers_ok && floating_ok;
 }
 
+/*
+ * With delete-by = timer: is it enough that the record says `deleting`, or `deleted`? Sweep deletes what the cloud has of
+ * such a job, whenever it shows up. Only what is on disk counts.
+ */
+static bool
+left_to_timer(const struct settings *st, const struct record *r, bool noted)
+{
+	return noted && strcmp(st->delete_by, "timer") == 0 && (r->phase == PHASE_DELETING || r->phase == PHASE_DELETED);
+}
+
 /* All in one line: each is an entry of the runner's log. */
 static bool
 failed(const struct job *job, struct fault *f)
@@ -166,7 +176,7 @@ cleanup(struct context *ctx, struct fault *f)
 	const struct settings *st = &ctx->settings;
 	struct finish to = { .phase = PHASE_DELETED };
 	struct fault record_fault;
-	bool has_record, ok;
+	bool has_record, noted, ok;
 
 	if (!job->known) {
 		log_say("JOB_RESPONSE_FILE is empty: the job never began, nothing to clean up");
@@ -178,16 +188,18 @@ cleanup(struct context *ctx, struct fault *f)
 	ok = ok && (!has_record || r.phase != PHASE_NONE);
 	if (!ok)
 		log_say("warning: %s; going by what the cloud knows of the job", record_fault.text);
-	if (ok && has_record && !record_update(&r, &state, begin, NULL, &record_fault))
+	noted = ok && has_record && record_update(&r, &state, begin, NULL, &record_fault);
+	if (ok && has_record && !noted)
 		log_say("warning: %s", record_fault.text);
 	if (state.dir != NULL)
 		share_end(&state, r.try);
 	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
 		st = &resolved;
-	ok = delete_all(st, &ctx->settings, job, &r, &to.phase, f);
+	noted = left_to_timer(st, &r, noted);
+	ok = noted || delete_all(st, &ctx->settings, job, &r, &to.phase, f);
 	to.try = r.try;
 	to.state = &state;
-	if (has_record && !record_update(&after, &state, finish, &to, &record_fault))
+	if (has_record && !noted && !record_update(&after, &state, finish, &to, &record_fault))
 		log_debug("%s", record_fault.text);
 	if (!to.done && state.job != NULL)
 		destroy_keys(&to);

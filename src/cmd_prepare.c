@@ -183,19 +183,6 @@ delete_leftovers(struct prepare *p, struct fault *f)
 	return left != LEFT_RESISTING || fault_wrap(f, "cannot delete what an earlier try has left");
 }
 
-static bool
-find_image(struct prepare *p, struct fault *f)
-{
-	size_t others;
-
-	if (!os_image_find(&p->b.c, p->b.st->image, cloud_limit(p), &p->b.image_id, &others, f))
-		return building_blame(p->b.st, f);
-	if (others > 0)
-		log_say("image '%s': %zu fit; taking %s, the one updated last", p->b.st->image, others + 1,
-		    p->b.image_id);
-	return true;
-}
-
 /* Log in, and get the server ready; at: when it became ACTIVE. */
 static bool
 login(struct prepare *p, int64_t at, struct fault *f)
@@ -225,8 +212,10 @@ steps(struct prepare *p, struct fault *f)
 	char span[32];
 	int64_t at;
 
+	os_client_begin(&p->b.c); /* it takes longer to start than all that is done here meanwhile */
+	names_open(&p->b.names, p->b.st);
 	if (!keys_make(p->b.st, &p->b.state, p->b.job->key, p->b.limit, &p->b.user_data, f) || !delete_leftovers(p, f) ||
-	    !find_image(p, f))
+	    !building_image(&p->b, cloud_limit(p), f))
 		return false;
 	choice = choices_text(&p->b.choices);
 	log_say("creating server '%s': %s, image %s", p->b.job->server_name, choice, p->b.st->image);
@@ -367,6 +356,7 @@ prepare(struct context *ctx, struct fault *f)
 	strv_free(&p.b.discarded);
 	free(p.b.floating);
 	free(p.b.image_id);
+	names_free(&p.b.names);
 	free(p.b.user_data);
 	choices_free(&p.b.choices);
 	buf_free(&p.times);

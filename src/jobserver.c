@@ -9,7 +9,8 @@
 #include "log.h"
 #include "xalloc.h"
 
-#define LOOK_EVERY_MS 300  /* while a deletion is under way */
+#define LOOK_FIRST_MS 100  /* after the first deletion */
+#define LOOK_EVERY_MS 300  /* while it is under way */
 #define LOOK_LATER_MS 1000 /* for a server that may still appear */
 #define PAUSE_MAX_MS  8000 /* between deletions that the cloud in trouble does not take */
 #define ERROR_LOOKS   3    /* in ERROR so often after an accepted deletion, and not at it: that has failed */
@@ -146,7 +147,10 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 		delete_all(c, &list, &asked, limit, &deletion);
 		if (first || asked.len > before)
 			wait = limit_min(limit, wait_ms);
-		pause = !may_pass(&deletion) ? LOOK_EVERY_MS : pause < PAUSE_MAX_MS / 2 ? pause * 2 : PAUSE_MAX_MS;
+		if (may_pass(&deletion))
+			pause = pause < PAUSE_MAX_MS / 2 ? pause * 2 : PAUSE_MAX_MS;
+		else
+			pause = first ? LOOK_FIRST_MS : LOOK_EVERY_MS;
 		if (limit_over(list.len == 0 || may_pass(&deletion) ? limit : wait) ||
 		    !limit_sleep(limit, list.len == 0 ? LOOK_LATER_MS : pause + (int64_t)arc4random_uniform((uint32_t)pause / 4))) {
 			*f = deletion;

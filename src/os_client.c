@@ -134,6 +134,17 @@ session_start(struct os_client *c, struct fault *f)
 	return proc_start(&c->session, &spec, f);
 }
 
+void
+os_client_begin(struct os_client *c)
+{
+	struct fault f;
+
+	if (!c->session_wanted || c->session.pid != 0)
+		return;
+	if (!slots_take(&c->slots, limit_in(0, STOP_AT_ONCE), &f) || !session_start(c, &f))
+		log_debug("%s", f.text);
+}
+
 enum session_end {
 	SESSION_ANSWERED,
 	SESSION_DIED,

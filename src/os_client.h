@@ -56,6 +56,12 @@ struct os_answer {
  */
 void os_client_init(struct os_client *c, const struct settings *st, bool urgent, struct limit limit);
 
+/*
+ * Start the session's process before the first call needs it, if it may start without waiting. What fails, the first call
+ * tells.
+ */
+void os_client_begin(struct os_client *c);
+
 /* End the session's process and give the slot to others; the next call waits for one, and starts another process. */
 void os_client_rest(struct os_client *c);
 

@@ -53,6 +53,7 @@
 	X(span, stop_grace, "stop-grace", "5s", NULL, 0, 600, S_RULE, "from TERM to KILL for a script that is to stop") \
 	X(span, stop_timeout, "stop-timeout", "10s", NULL, 0, 600, S_RULE, "how long prepare may undo and cleanup go on after TERM") \
 	X(span, delete_wait, "delete-wait", "5s", NULL, 0, 600, S_RULE, "how long cleanup looks for a deleted server to be gone") \
+	X(choice, delete_by, "delete-by", "cleanup", "cleanup,timer", 0, 16, S_RULE, "who deletes a job's server: cleanup, or later sweep's timer") \
 	X(path, builds_dir, "builds-dir", "", A_PATH, 0, 1000, S_RULE, "builds_dir told to the runner") \
 	X(path, cache_dir, "cache-dir", "", A_PATH, 0, 1000, S_RULE, "cache_dir told to the runner") \
 	X(path, state_dir, "state-dir", "", A_PATH, 0, 1000, S_HOST, "where the jobs' records are") \
@@ -60,6 +61,7 @@
 	X(span, call_timeout, "call-timeout", "60s", NULL, 1, 3600, S_HOST, "how long one call of openstack may take; a create twice that") \
 	X(span, alive_timeout, "alive-timeout", "60s", NULL, 3, 3600, S_RULE, "a silent connection is dead after so long without an answer") \
 	X(span, busy_timeout, "busy-timeout", "30m", NULL, 0, 86400, S_RULE, "how long prepare waits for quota or room in the cloud") \
+	X(span, name_cache, "name-cache", "10m", NULL, 0, 2592000, S_HOST, "how long the id of a name is believed without asking the cloud; 0: never") \
 	X(number, client_slots, "client-slots", "4", NULL, 2, 64, S_HOST, "how many openstack processes may live at once on this host") \
 	X(span, sweep_grace, "sweep-grace", "6h", NULL, 0, 2592000, S_HOST, "other hosts' servers are swept so long after their expiry") \
 	X(span, max_life, "max-life", "24h", NULL, 60, 2592000, S_RULE, "no server expires later than this after its creation") \

@@ -17,7 +17,8 @@
 #include "text.h"
 #include "xalloc.h"
 
-#define PROBE_EVERY_MS  250
+#define PROBE_EVERY_MS  100   /* one packet, until a port answers */
+#define TRY_EVERY_MS    250   /* one ssh */
 #define PROBE_WAIT_MS   1000  /* for a handshake that is under way */
 #define LOGIN_MS        25000 /* one ssh: connecting 10 s, a slow sshd or PAM the rest */
 #define CLOSED_MS       6000  /* outlasts sshd's shortest penalty */
@@ -229,7 +230,7 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 	bool proxied = t->settings->ssh_proxy_jump != NULL;
 	struct ssh_stage words;
 	struct proc_result r;
-	int64_t wait_ms = PROBE_EVERY_MS;
+	int64_t wait_ms = TRY_EVERY_MS;
 
 	ssh_stage_new(&words);
 	t->address = c->address;
