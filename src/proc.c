@@ -396,3 +396,50 @@ proc_run(const struct proc_spec *spec, const char *input, size_t cap_bytes, stru
 	close_ends(&p);
 	return true;
 }
+
+/* In the first child: a session without us, and in it the program as a grandchild, which init reaps. */
+static _Noreturn void
+detached(const char *path, const struct strv *argv, const struct strv *env, int null_fd, int log_fd)
+{
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	sigset_t none;
+	pid_t pid;
+
+	if (setsid() < 0 || (pid = fork()) < 0)
+		_exit(1);
+	if (pid > 0)
+		_exit(0);
+	for (int s = 1; s < NSIG; s++)
+		(void)sigaction(s, &dfl, NULL); /* as in child() */
+	(void)sigemptyset(&none);
+	if (dup2(null_fd, 0) < 0 || dup2(log_fd, 1) < 0 || dup2(log_fd, 2) < 0 || chdir("/") != 0 ||
+	    sigprocmask(SIG_SETMASK, &none, NULL) != 0)
+		_exit(1);
+	(void)execve(path, argv->v, env->v);
+	_exit(127);
+}
+
+bool
+proc_detach(const struct strv *argv, const struct strv *env, int log_fd, struct fault *f)
+{
+	auto_free char *path = resolve(argv->v[0]);
+	auto_fd int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int status = 0;
+	pid_t pid;
+
+	if (path == NULL || null_fd < 0)
+		return fault_set(f, FAULT_LOCAL, "cannot start '%s' in the background: it, or /dev/null, is not there", argv->v[0]);
+	if (log_verbosity() > 1) {
+		auto_free char *line = strv_quoted(argv);
+
+		log_debug("run in the background: %s", line);
+	}
+	pid = fork();
+	if (pid < 0)
+		return no_room(f, "start a process for", path);
+	if (pid == 0)
+		detached(path, argv, env, null_fd, log_fd);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status == 0 || fault_set(f, FAULT_LOCAL, "cannot start '%s' in the background", path);
+}

@@ -84,4 +84,10 @@ void proc_read(int *fd, struct buf *b, size_t cap_bytes);
 bool proc_run(const struct proc_spec *spec, const char *input, size_t cap_bytes, struct limit limit, struct buf *out,
     struct buf *err, struct proc_result *r, struct fault *f) ATTR_MUST_USE;
 
+/*
+ * Start a program that goes on when we end: in a session of its own, nothing of ours open but log_fd (borrowed) as its
+ * stdout and stderr, stdin /dev/null, cwd /. It is nobody's child; how it ends nobody learns but its log.
+ */
+bool proc_detach(const struct strv *argv, const struct strv *env, int log_fd, struct fault *f) ATTR_MUST_USE;
+
 #endif

@@ -27,6 +27,7 @@
 static const char *const phases[] = {
 	[PHASE_NONE] = "none",         [PHASE_CREATING] = "creating", [PHASE_READY] = "ready",
 	[PHASE_DELETING] = "deleting", [PHASE_DELETED] = "deleted",   [PHASE_LOST] = "lost",
+	[PHASE_CLAIMED] = "claimed",
 };
 
 const char *
@@ -270,6 +271,7 @@ parse(struct record *r, const json_t *o, struct fault *f)
 	r->create_ms = json_int(o, "create_ms", 0);
 	r->build_ms = json_int(o, "build_ms", 0);
 	r->ssh_ms = json_int(o, "ssh_ms", 0);
+	r->pool = json_incref(json_object_get(o, "pool"));
 	r->resolved = json_incref(json_object_get(o, "settings"));
 	return true;
 }
@@ -307,6 +309,8 @@ to_json(const struct record *r)
 	json_put(o, "server_name", r->server_name);
 	json_put(o, "address", r->address);
 	json_put(o, "lost", r->lost);
+	if (r->pool != NULL)
+		(void)json_object_set(o, "pool", r->pool); /* as above */
 	if (r->resolved != NULL)
 		(void)json_object_set(o, "settings", r->resolved); /* as above */
 	return o;
@@ -367,6 +371,21 @@ record_update(struct record *r, const struct state *s, bool (*change)(struct rec
 	return change(r, arg, f) && record_write(r, s, f);
 }
 
+bool
+record_forget(const struct state *s, struct fault *f)
+{
+	auto_fd int lock = state_lock(s, f);
+	auto_dir DIR *dir = opendir(s->job);
+	const struct dirent *e;
+
+	if (lock < 0)
+		return false;
+	while (dir != NULL && (e = readdir(dir)) != NULL)
+		if (e->d_name[0] != '.' && unlinkat(dirfd(dir), e->d_name, 0) != 0)
+			return fault_errno(f, FAULT_LOCAL, "cannot remove '%s/%s'", s->job, e->d_name);
+	return rmdir(s->job) == 0 || errno == ENOENT ? true : fault_errno(f, FAULT_LOCAL, "cannot remove '%s'", s->job);
+}
+
 void
 record_free(struct record *r)
 {
@@ -375,6 +394,7 @@ record_free(struct record *r)
 	free(r->address);
 	free(r->lost);
 	strv_free(&r->addresses);
+	json_decref(r->pool);
 	json_decref(r->resolved);
 	*r = (struct record)RECORD_INIT;
 }
