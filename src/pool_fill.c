@@ -21,6 +21,7 @@
 #include "xalloc.h"
 
 #define NAMES_REGEX   "^gitlab-builder-pool-"
+#define LOOK_MS       INT64_C(120000) /* for what is asked before anything is made, with repeats */
 #define SET_MS        INT64_C(60000)  /* for a name and properties; the next fill tries again */
 #define DRAIN_WAIT_MS INT64_C(60000)  /* for a fill at work to end */
 #define MAKE_MAX      16              /* at a time: each is a record and keys before it is a server */
@@ -67,7 +68,7 @@ find_images(struct fill *p, struct fault *f)
 
 		free(w->image_id);
 		w->image_id = NULL;
-		if (w->st.pool == 0 || os_image_find(&p->c, w->st.image, p->limit, &w->image_id, &others, f))
+		if (w->st.pool == 0 || os_image_find(&p->c, w->st.image, limit_min(p->limit, LOOK_MS), &w->image_id, &others, f))
 			continue;
 		if (f->class != FAULT_MISSING)
 			return false;
@@ -258,7 +259,7 @@ tidy(struct fill *p, struct fault *f)
 {
 	auto_pool_members struct pool_members all = POOL_MEMBERS_INIT;
 
-	if (!find_images(p, f) || !os_server_list_all(&p->c, NAMES_REGEX, p->limit, &p->list, f))
+	if (!find_images(p, f) || !os_server_list_all(&p->c, NAMES_REGEX, limit_min(p->limit, LOOK_MS), &p->list, f))
 		return false;
 	pool_members_read(&all, p->st->state_dir);
 	for (size_t i = 0; i < p->wants->len; i++)
@@ -352,9 +353,20 @@ write_ready(struct record *r, void *arg, struct fault *f)
 	return true;
 }
 
-/* ACTIVE, let us in, made ready: as a prepare does it. */
 static bool
-finish(struct fill *p, struct maker *m, struct fault *f)
+wait_active(struct fill *p, struct maker *m, struct fault *f)
+{
+	bool ok;
+
+	m->b.c = p->c;
+	ok = building_wait(&m->b, f);
+	p->c = m->b.c;
+	return ok;
+}
+
+/* Let us in, made ready: as a prepare does it. */
+static bool
+finish(struct maker *m, struct fault *f)
 {
 	struct building *b = &m->b;
 	auto_free char *identity = keys_identity(b->st, &b->state);
@@ -363,14 +375,7 @@ finish(struct fill *p, struct maker *m, struct fault *f)
 		.pinned = true };
 	auto_buf struct buf times = BUF_INIT;
 	struct ssh_tools tools;
-	bool ok;
 
-	b->c = p->c;
-	ok = building_wait(b, f);
-	p->c = b->c;
-	if (!ok)
-		return false;
-	os_client_rest(&p->c); /* jobs may need the slot while we log in */
 	if (!ssh_login(&t, &b->record.addresses, b->limit, &b->record.address, &tools, f))
 		return false;
 	t.address = b->record.address;
@@ -453,9 +458,16 @@ make_missing(struct fill *p)
 	struct fault f;
 
 	for (size_t i = 0; i < n; i++) {
-		if (finish(p, &makers[i], &f)) {
+		if (wait_active(p, &makers[i], &f))
+			continue;
+		note(p, &f, makers[i].want->name);
+		undo(p, &makers[i]);
+	}
+	os_client_rest(&p->c); /* jobs may need the slot while we log in */
+	for (size_t i = 0; i < n; i++) {
+		if (!makers[i].gone && finish(&makers[i], &f)) {
 			done++;
-		} else {
+		} else if (!makers[i].gone) {
 			note(p, &f, makers[i].want->name);
 			undo(p, &makers[i]);
 		}
