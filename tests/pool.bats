@@ -39,9 +39,14 @@ nobody_left() {
 	[[ -z $(left_processes) ]]
 }
 
-# The client, each start of which is a line in $T/starts.
+# The client, each start of which is a line in $T/starts. While there is $T/denied the cloud refuses it.
 counting_client() {
-	printf '#!/bin/sh\necho "$PPID" >>%s\nexec %s "$@"\n' "$T/starts" "$(command -v openstack)" >"$T/openstack"
+	cat >"$T/openstack" <<-END
+		#!/bin/sh
+		echo "\$(tr '\\0' ' ' </proc/\$PPID/cmdline)" >>$T/starts
+		[ ! -e $T/denied ] || { echo "The request you have made requires authentication. (HTTP 401)" >&2; exit 1; }
+		exec $(command -v openstack) "\$@"
+	END
 	chmod 755 "$T/openstack"
 	set_to openstack "$T/openstack"
 	: >"$T/starts"
@@ -107,6 +112,15 @@ pooled() {
 	echo "$STATE"/jobs/pool.*/record.json
 }
 
+# Is the server of this test ACTIVE?
+active() {
+	cloud servers | grep -F "novajob:owner=$OWNER" | grep -q ' ACTIVE '
+}
+
+has_keys() {
+	[[ -e $(echo "$STATE"/jobs/pool.*/user-data) ]]
+}
+
 # named ID NAME: what the cloud calls it.
 named() {
 	cloud servers | grep -q "^$1 $2 "
@@ -134,18 +148,18 @@ named() {
 	fill
 	server=$(ids)
 	: >"$T/starts"
-	printf '#!/bin/sh\necho >>%s\necho "The request you have made requires authentication. (HTTP 401)" >&2\nexit 1\n' \
-		"$T/denied" >"$T/none"
-	chmod 755 "$T/none"
-	set_to openstack "$T/none"
+	: >"$T/denied" # whoever starts it, fails
 	prepare 0
 	said "$WARM"
 	assert_equal "$(record server_id)" "$server"
 	run -0 stage 'echo "in ${NOVASIM_SERVER}"'
 	assert_output "in $server"
 	wait_for 30 nobody_left # the fill that was kicked, which fails
+	run -0 cat "$T/starts"
+	assert_output --partial 'pool fill'
+	refute_output --partial 'prepare'
 	named "$server" 'gitlab-builder-pool-[0-9a-f]*'
-	set_to openstack "$T/openstack"
+	rm "$T/denied"
 	fill
 	named "$server" "gitlab-builder-7-project-42-concurrent-0-job-$JOB_ID"
 	run -0 cloud servers --json
@@ -191,26 +205,15 @@ edit() {
 	cat "$T/edited" >"$(pooled)"
 }
 
-# denied: the cloud refuses every client from now on; allowed: no more.
-denied() {
-	printf '#!/bin/sh\necho "The request you have made requires authentication. (HTTP 401)" >&2\nexit 1\n' >"$T/none"
-	chmod 755 "$T/none"
-	set_to openstack "$T/none"
-}
-
-allowed() {
-	wait_for 30 nobody_left
-	set_to openstack "$T/openstack"
-}
-
 # claimed: the job has a server of the pool, which is called there as before; its id is $SERVER.
 claimed() {
 	fill
 	SERVER=$(ids)
-	denied
+	: >"$T/denied"
 	prepare 0
 	said "$WARM"
-	allowed
+	wait_for 30 nobody_left # the fill that was kicked, which fails
+	rm "$T/denied"
 }
 
 @test "two prepares never get the same server" {
@@ -350,7 +353,7 @@ claimed() {
 	set_to pool 0
 	run -0 novajob list --json
 	run -0 jq -r 'select(.server != null) | [.job, .record, .status] | @tsv' <<<"$output"
-	assert_output --regexp "^pool\..*-$JOB_ID[[:blank:]]ready[[:blank:]]ACTIVE$|^1.*-$JOB_ID[[:blank:]]ready[[:blank:]]ACTIVE"
+	assert_output "$(printf '11111111-2222-3333-4444-555555555555-%s\tready\tACTIVE' "$JOB_ID")"
 	run -0 novajob sweep
 	assert_line --regexp "^keep server $SERVER .*: its job may be running$"
 	run -0 stage 'echo "in ${NOVASIM_SERVER}"'
@@ -402,16 +405,15 @@ claimed() {
 	for knob in '"request": "POST .*/servers$", "hang": true' '"request": "POST .*/servers$", "hang": "after"' \
 		'"match": "^gitlab-builder-pool", "spawn_delay": 60' '"match": "^gitlab-builder-pool", "no_sshd": true'; do
 		cloud knobs "[{$knob}]"
-		requests=$(cloud requests 'POST .*/servers ' | wc -l)
-		novajob pool fill 2>"$T/fill.log" 3>&- &
+		"$NOVAJOB" --settings="$SETTINGS" pool fill 2>"$T/fill.log" 3>&- &
 		pid=$!
 		started
-		wait_for 20 [ -e "$STATE"/jobs/pool.*/user-data ]
+		wait_for 20 has_keys
 		case $((n++)) in
 		0) wait_for 20 grep -q . "$T/starts" ;;
 		1) wait_for 20 is_count 1 ;;
 		2) wait_for 20 grep -q 'waiting for ACTIVE' "$T/fill.log" ;;
-		3) wait_for 30 grep -q 'waiting for sshd' "$T/fill.log" ;;
+		3) wait_for 30 active ;;
 		esac
 		kill -KILL "$pid"
 		wait_started
@@ -432,10 +434,10 @@ claimed() {
 
 @test "TERM ends fill; it leaves nothing" {
 	cloud knobs '[{"match": "^gitlab-builder-pool", "no_sshd": true}]'
-	novajob pool fill 2>"$T/fill.log" 3>&- &
+	"$NOVAJOB" --settings="$SETTINGS" pool fill 2>"$T/fill.log" 3>&- &
 	pid=$!
 	started
-	wait_for 30 grep -q 'waiting for sshd' "$T/fill.log"
+	wait_for 30 active
 	kill -TERM "$pid"
 	wait_started
 	assert_equal "$(count)" 0
@@ -460,7 +462,7 @@ claimed() {
 	fill
 	server=$(ids)
 	cloud freeze "$server"
-	novajob prepare 2>"$P" 3>&- &
+	"$NOVAJOB" --settings="$SETTINGS" prepare 2>"$P" 3>&- &
 	pid=$!
 	started
 	wait_for 10 is_status claimed 1
@@ -499,9 +501,10 @@ claimed() {
 @test "drain deletes what is in the pool, and leaves claimed servers to their jobs" {
 	set_to pool 2
 	fill
-	denied
+	: >"$T/denied"
 	prepare 0
-	allowed
+	wait_for 30 nobody_left
+	rm "$T/denied"
 	novajob pool drain
 	assert_equal "$(ids)" "$(record server_id)"
 	assert_equal "$(status ready)" 0
@@ -593,6 +596,7 @@ claimed() {
 	printf '[project x]\npool = 2\n' >>"$SETTINGS"
 	run -2 novajob pool fill
 	assert_line --partial 'cannot stand in a section'
+	sed -i '/^\[project/,$d' "$SETTINGS"
 	run -64 novajob pool empty
 	run -64 novajob pool fill now
 }
