@@ -13,9 +13,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "cmd.h"
 #include "json.h"
 #include "openstack.h"
+#include "pool_shape.h"
 #include "proc.h"
 #include "record.h"
 #include "ssh.h"
@@ -24,6 +26,7 @@
 #include "xalloc.h"
 
 #define CALL_MS  INT64_C(30000)
+#define POOL_FILLED_S 1800
 #define MIN_FREE (INT64_C(16) * 1024 * 1024) /* bytes: some thousand records */
 
 struct doctor_opts {
@@ -254,6 +257,32 @@ check_settings(struct doctor *d)
 		tell(d, WARN, "compat", "python: every job may choose flavor, image, network, key pair, group and user");
 }
 
+/* Are the pools possible, and does somebody fill them? Asks no cloud. */
+static void
+check_pool(struct doctor *d, const struct context *ctx)
+{
+	const struct settings_from from = { .flags = ctx->flags, .file = ctx->settings_file, .compat = ctx->compat };
+	auto_pool_wants struct pool_wants w = POOL_WANTS_INIT;
+	auto_free char *lock = xasprintf("%s/pool.lock", d->st->state_dir);
+	int64_t wanted = 0;
+	struct stat st;
+	struct fault f;
+
+	if (!pool_wants_load(&w, &from, &f)) {
+		tell_fault(d, "pool", &f);
+		return;
+	}
+	for (size_t i = 0; i < w.len; i++)
+		wanted += w.v[i].st.pool;
+	if (wanted == 0)
+		tell(d, OK, "pool", "none is wanted: each job's server is made when the job comes");
+	else if (stat(lock, &st) != 0 || clock_unix() - (int64_t)st.st_mtim.tv_sec > POOL_FILLED_S)
+		tell(d, WARN, "pool", "%" PRId64 " servers are wanted, but no 'novajob pool fill' worked in the last %d minutes: is its "
+		    "timer there?", wanted, POOL_FILLED_S / 60);
+	else
+		tell(d, OK, "pool", "%" PRId64 " servers are wanted; 'novajob pool status' shows what is there", wanted);
+}
+
 static bool
 doctor(struct context *ctx, struct fault *f)
 {
@@ -268,6 +297,7 @@ doctor(struct context *ctx, struct fault *f)
 	if (check_cloud(&d))
 		check_names(&d);
 	check_keys(&d);
+	check_pool(&d, ctx);
 	os_client_end(&d.c);
 	if (d.counts[FAIL] == 0)
 		return true;
