@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -403,6 +404,9 @@ pool_kick(const struct settings *st, const char *settings_file)
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	struct stat about;
 	struct fault f;
+	struct tm tm;
+	char when[32];
+	time_t now;
 
 	if (fd < 0 || n <= 0) {
 		log_say("warning: the pool is not filled in the background: cannot open '%s'", path);
@@ -411,6 +415,9 @@ pool_kick(const struct settings *st, const char *settings_file)
 	if (fstat(fd, &about) == 0 && about.st_size > LOG_MAX)
 		(void)!ftruncate(fd, 0); /* an old log is not worth a failure */
 	self[n] = '\0';
+	now = time(NULL);
+	if (gmtime_r(&now, &tm) != NULL && strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%SZ", &tm) > 0)
+		(void)dprintf(fd, "-- %s\n", when); /* the log has no times else; its loss is no loss */
 	strv_add(&argv, self);
 	if (settings_file != NULL)
 		strv_addf(&argv, "--settings=%s", settings_file);

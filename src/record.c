@@ -220,6 +220,7 @@ is_sane(const json_t *o, struct fault *f)
 		{ "server_id", HEX "ABCDEF-", 36 },
 		{ "server_name", NAME_LETTERS, 255 },
 	};
+	static const char *const pool_names[] = { "key", "server", "job", "name" };
 	const json_t *addresses = json_object_get(o, "addresses");
 	const char *address = json_str(o, "address");
 	const json_t *a;
@@ -230,6 +231,12 @@ is_sane(const json_t *o, struct fault *f)
 
 		if (strlen(text) > texts[i].max || !text_only(text, texts[i].letters) || text[0] == '-')
 			return fault_set(f, FAULT_LOCAL, "%s '%.80s' makes no sense", texts[i].key, text);
+	}
+	for (i = 0; i < ARRAY_LEN(pool_names); i++) {
+		const char *name = json_str(json_object_get(o, "pool"), pool_names[i]);
+
+		if (strlen(name) > 255 || !text_only(name, NAME_LETTERS) || name[0] == '-' || name[0] == '.')
+			return fault_set(f, FAULT_LOCAL, "pool: %s '%.80s' makes no sense", pool_names[i], name);
 	}
 	if (address[0] != '\0' && !addresses_is_one(address))
 		return fault_set(f, FAULT_LOCAL, "address '%.80s' is none", address);
