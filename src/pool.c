@@ -477,7 +477,9 @@ pool_judge(const char *dir, const struct os_server *s, bool filling, bool clock_
 	auto_fd int lock = -1;
 	struct fault f;
 
-	if (!state_open(&state, dir, s->job, false, &f) || (lock = state_lock(&state, &f)) < 0 || !record_read(&r, &state, &f)) {
+	if (state_open(&state, dir, s->job, false, &f))
+		lock = state_lock(&state, &f);
+	if (lock < 0 || !record_read(&r, &state, &f)) {
 		log_say("warning: %s", f.text);
 		r.phase = PHASE_CREATING; /* a record there is: live until its expiry */
 		filling = true;

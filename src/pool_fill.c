@@ -139,7 +139,6 @@ hand_over(struct fill *p, const struct record *r, const struct state *job_state,
 {
 	auto_strv struct strv properties = STRV_INIT;
 	auto_record struct record now = RECORD_INIT;
-	auto_settings struct settings st = SETTINGS_INIT;
 	int64_t life = mine->expires - json_int(r->pool, "made", mine->expires);
 
 	if (mine->phase != PHASE_READY || pool_text(mine, "key")[0] == '\0')
@@ -579,9 +578,13 @@ pool_drain(const struct settings *st, struct limit limit, struct fault *f)
 
 	if (!state_open(&state, st->state_dir, NULL, true, f))
 		return false;
-	while ((lock = state_alone(&state, "pool", f)) < 0)
+	for (;;) {
+		lock = state_alone(&state, "pool", f);
+		if (lock >= 0)
+			break;
 		if (!limit_sleep(wait, 500))
 			return fault_wrap(f, "pool drain");
+	}
 	pool_members_read(&all, st->state_dir);
 	for (size_t i = 0; i < all.len; i++)
 		if (all.v[i].r.phase != PHASE_CLAIMED && !record_update(&all.v[i].r, &all.v[i].state, write_deleting, NULL, f))
