@@ -285,7 +285,7 @@ sweep_record(struct sweep *s, const char *key, bool clock_ok)
 		return;
 	if (s->opts->dry_run) {
 		tell(s, "record", key, key, "would forget", over ? pool_reason : reason);
-	} else if (record_forget(&state, &f)) {
+	} else if (record_forget(&state, &r, &f)) {
 		tell(s, "record", key, key, "forget", over ? pool_reason : reason);
 	} else {
 		s->resisting++;

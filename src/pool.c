@@ -334,7 +334,7 @@ pool_make_room(struct building *b)
 			continue;
 		log_say("deleting server %s of the warm pool \"%s\", which this job cannot use, to make room", m->r.server_id,
 		    pool_name(&m->r));
-		if (jobserver_delete(&b->c, &theirs, b->st->delete_wait, 0, b->limit, &f) != LEFT_NOTHING || !record_forget(&m->state, &f))
+		if (jobserver_delete(&b->c, &theirs, b->st->delete_wait, 0, b->limit, &f) != LEFT_NOTHING || !record_forget(&m->state, &m->r, &f))
 			log_debug("the next fill proves it gone");
 		return true;
 	}

@@ -190,7 +190,7 @@ see_to(struct fill *p, struct pool_member *m)
 	struct fault f;
 
 	if (m->r.phase == PHASE_CLAIMED) {
-		if (see_to_claimed(p, &m->state, &m->r) && !record_forget(&m->state, &f))
+		if (see_to_claimed(p, &m->state, &m->r) && !record_forget(&m->state, &m->r, &f))
 			log_debug("%s", f.text);
 		return;
 	}
@@ -224,7 +224,7 @@ delete_marked(struct fill *p, int64_t wait_ms)
 		if (left == LEFT_RESISTING)
 			note(p, &f, "pool");
 		/* a create that was accepted may show later: without a record it is then found by its key */
-		if (left == LEFT_NOTHING && !record_forget(&m->state, &f))
+		if (left == LEFT_NOTHING && !record_forget(&m->state, &m->r, &f))
 			note(p, &f, "pool");
 		n += left != LEFT_NOTHING;
 	}
@@ -395,7 +395,7 @@ undo(struct fill *p, struct maker *m)
 	    jobserver_delete(&p->c, &m->b.mine, m->b.st->delete_wait, 0, limit_in(30000, m->b.st->stop_timeout), &f) != LEFT_NOTHING ||
 	    (m->asked && m->b.created && m->b.record.server_id == NULL)) /* it may show yet */
 		return;
-	if (!record_forget(&m->b.state, &f))
+	if (!record_forget(&m->b.state, NULL, &f))
 		log_debug("%s", f.text);
 }
 

@@ -13,6 +13,7 @@
 
 #include "addresses.h"
 #include "buf.h"
+#include "clock.h"
 #include "json.h"
 #include "log.h"
 #include "text.h"
@@ -21,6 +22,7 @@
 #define RECORD_VERSION  1
 #define RECORD_MAX      ((off_t)1024 * 1024) /* bytes; a record has a few KiB */
 #define LOCK_WAIT_MS    10000
+#define NEW_DIR_S       60      /* a directory without a record is younger: its prepare is about to write one */
 #define HEX             "0123456789abcdef"
 #define NAME_LETTERS    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
@@ -378,8 +380,20 @@ record_update(struct record *r, const struct state *s, bool (*change)(struct rec
 	return change(r, arg, f) && record_write(r, s, f);
 }
 
+/* Is the record another one than it was, or may a prepare be about to write the first one? */
+static bool
+has_changed(const struct state *s, const struct record *was, struct fault *f)
+{
+	auto_record struct record now = RECORD_INIT;
+	struct stat st;
+
+	if (!record_read(&now, s, f) || now.phase != was->phase || strcmp(now.try, was->try) != 0)
+		return true;
+	return now.phase == PHASE_NONE && stat(s->job, &st) == 0 && clock_unix() - (int64_t)st.st_mtim.tv_sec < NEW_DIR_S;
+}
+
 bool
-record_forget(const struct state *s, struct fault *f)
+record_forget(const struct state *s, const struct record *was, struct fault *f)
 {
 	auto_fd int lock = state_lock(s, f);
 	auto_dir DIR *dir = opendir(s->job);
@@ -387,6 +401,8 @@ record_forget(const struct state *s, struct fault *f)
 
 	if (lock < 0)
 		return false;
+	if (was != NULL && has_changed(s, was, f))
+		return true;
 	while (dir != NULL && (e = readdir(dir)) != NULL)
 		if (e->d_name[0] != '.' && unlinkat(dirfd(dir), e->d_name, 0) != 0)
 			return fault_errno(f, FAULT_LOCAL, "cannot remove '%s/%s'", s->job, e->d_name);

@@ -90,8 +90,11 @@ bool record_write(const struct record *r, const struct state *s, struct fault *f
 bool record_update(struct record *r, const struct state *s, bool (*change)(struct record *r, void *arg, struct fault *f),
     void *arg, struct fault *f) ATTR_MUST_USE;
 
-/* Remove the job's directory; under the lock, so that no prepare begins in it meanwhile. Nothing there is fine. */
-bool record_forget(const struct state *s, struct fault *f) ATTR_MUST_USE;
+/*
+ * Remove the job's directory; under the lock, so that no prepare begins in it meanwhile. Nothing there is fine. was: the
+ * record as it was read: when it is another one now, or a directory that had none is new, it is let be; NULL: whatever it is.
+ */
+bool record_forget(const struct state *s, const struct record *was, struct fault *f) ATTR_MUST_USE;
 
 /* The phase's name, as in the file. */
 const char *phase_name(enum phase p);
