@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # fish completion for novajob(1). tests/words.bats compares it with `novajob __words`.
 
-set -l commands config prepare run cleanup settings plan list sweep doctor help
+set -l commands config prepare run cleanup settings plan list sweep pool doctor help
 
 complete -c novajob -f
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a config -d 'stage: check the settings'
@@ -12,6 +12,7 @@ complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a settings -
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a plan -d 'show what would be done for a job'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a list -d 'show the jobs and servers of this owner'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a sweep -d 'delete servers that no stage could'
+complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a pool -d 'fill, show or empty the warm pool'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a doctor -d 'check everything a job will need'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a help -d 'show the usage'
 complete -c novajob -n "__fish_seen_subcommand_from help; and test (count (commandline -opc)) -eq 2" -a "$commands"
@@ -20,6 +21,8 @@ complete -c novajob -n "__fish_seen_subcommand_from settings plan" -l json -d 'p
 complete -c novajob -n "__fish_seen_subcommand_from list sweep doctor" -l json -d 'print one JSON object per line'
 complete -c novajob -n "__fish_seen_subcommand_from doctor" -l boot -d 'play one whole job'
 complete -c novajob -n "__fish_seen_subcommand_from doctor" -l config -r -F -d 'config.toml of gitlab-runner'
+complete -c novajob -n "__fish_seen_subcommand_from pool" -l json -d 'status: print one JSON object per line'
+complete -c novajob -n "__fish_seen_subcommand_from pool; and not __fish_seen_subcommand_from fill status drain" -a 'fill status drain'
 complete -c novajob -n "__fish_seen_subcommand_from sweep" -s n -l dry-run -d 'do nothing, say what would be done'
 
 complete -c novajob -s h -l help -d 'show the usage'
@@ -29,6 +32,8 @@ complete -c novajob -l settings -r -F -d 'read settings from this file'
 complete -c novajob -l flavor -x -d 'flavor of the server'
 complete -c novajob -l image -x -d 'image of the server'
 complete -c novajob -l network -x -d 'network of the server'
+complete -c novajob -l pool -x -d 'servers kept ready'
+complete -c novajob -l pool-max-age -x -d 'how long a server may wait in the pool'
 complete -c novajob -l floating-network -x -d 'network of floating addresses'
 complete -c novajob -l security-group -x -d 'security group of the server'
 complete -c novajob -l key-pair -x -d 'key pair of the cloud'

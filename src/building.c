@@ -192,6 +192,8 @@ building_wish(const struct building *b, struct building_wish *w)
 	choices_networks(&b->choices, &w->networks);
 	strv_split(&w->security_groups, st->security_group == NULL ? "" : st->security_group);
 	strv_split(&w->properties, st->properties == NULL ? "" : st->properties);
+	if (b->pool != NULL)
+		strv_addf(&w->properties, "novajob:pool=%s", b->pool);
 	(void)strlcpy(w->project, b->job->project, sizeof(w->project)); /* cut: a property has at most 255 characters */
 	(void)gethostname(w->host, sizeof(w->host) - 1); /* for information only */
 	if (!text_only(w->host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"))
@@ -417,8 +419,8 @@ wait_active(struct building *b, struct fault *f)
 	    clock_span(span, sizeof(span), b->st->create_timeout), state);
 }
 
-static bool
-create_and_wait(struct building *b, struct fault *f)
+bool
+building_create(struct building *b, struct fault *f)
 {
 	auto_free char *choice = choices_text(&b->choices);
 	char span[32];
@@ -428,6 +430,12 @@ create_and_wait(struct building *b, struct fault *f)
 	b->record.create_ms = clock_ms() - b->started_ms;
 	log_say("server %s is created after %s (%s), waiting for ACTIVE", b->record.server_id,
 	    clock_span(span, sizeof(span), b->record.create_ms), choice);
+	return true;
+}
+
+bool
+building_wait(struct building *b, struct fault *f)
+{
 	if (!wait_active(b, f))
 		return false;
 	b->record.build_ms = clock_ms() - b->started_ms - b->record.create_ms;
@@ -550,7 +558,7 @@ building_run(struct building *b, struct fault *f)
 	char what[400], span[32];
 	bool next;
 
-	while (!create_and_wait(b, f)) {
+	while (!building_create(b, f) || !building_wait(b, f)) {
 		next = next_choice(b, f, &full);
 		if (!next && (full.class == FAULT_NONE || !may_pass(b, f)))
 			return false;
@@ -561,6 +569,8 @@ building_run(struct building *b, struct fault *f)
 		*f = full;
 		full.class = FAULT_NONE;
 		b->choices.at = 0;
+		if (b->other_way != NULL && b->other_way(b, f))
+			return true;
 		if (building_pause(b, awaited(what, sizeof(what), f->text), began, &tell, limit))
 			continue;
 		if (sig_stopped())

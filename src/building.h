@@ -40,6 +40,9 @@ struct building {
 	bool believed;         /* image_id, or another id of the create, is from the cache, not from the cloud */
 	char *user_data;       /* a file, or NULL */
 	int64_t started_ms;    /* when prepare began */
+	const char *pool;      /* the server is for the pool of this name (pool.h); NULL: for a job */
+	/* Asked before each wait for quota: true = there is a server now, by another way. NULL: there is none. why: what is full */
+	bool (*other_way)(struct building *b, const struct fault *why);
 };
 
 /* What the server of the current choice is asked for with. */
@@ -55,6 +58,12 @@ bool building_image(struct building *b, struct limit limit, struct fault *f) ATT
 /* Fill *w, whose strings are borrowed from b and from *w itself; free it with building_wish_free. */
 void building_wish(const struct building *b, struct building_wish *w);
 void building_wish_free(struct building_wish *w);
+
+/* The first half of what follows, of the current choice alone: the server is asked for, and its id known. */
+bool building_create(struct building *b, struct fault *f) ATTR_MUST_USE;
+
+/* The second: it is ACTIVE, with an address. */
+bool building_wait(struct building *b, struct fault *f) ATTR_MUST_USE;
 
 /*
  * Create the server and wait until it is ACTIVE; record.server_id, addresses, create_ms and build_ms are filled. Where

@@ -14,6 +14,7 @@
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
+#include "pool.h"
 #include "record.h"
 #include "ssh_share.h"
 
@@ -90,7 +91,10 @@ delete_servers(struct os_client *c, const struct settings *st, const struct job 
 	bool seen = false;
 	struct jobserver mine = { .owner = st->owner, .key = job->key, .job_id = job->id, .awaited = r->try, .seen = &seen };
 	bool intent = r->intent_at != 0 && r->server_id == NULL;
-	enum jobserver_left left = jobserver_delete(c, &mine, st->delete_wait, intent ? may_appear_until(r->intent_at) : 0,
+	enum jobserver_left left;
+
+	pool_jobserver(r, &mine);
+	left = jobserver_delete(c, &mine, st->delete_wait, intent ? may_appear_until(r->intent_at) : 0,
 	    limit_in(LIMIT_MS, STOP_MS), f);
 
 	*phase = phase_of(left, intent, seen);

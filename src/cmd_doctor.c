@@ -4,18 +4,24 @@
  * One line per check: ok, warn or FAIL, and what to do. The checks are in
  * doctor_*.c.
  */
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "clock.h"
 #include "doctor.h"
 #include "json.h"
+#include "pool_shape.h"
 #include "proc.h"
 #include "ssh.h"
 #include "text.h"
 #include "version.h"
 #include "xalloc.h"
+
+#define POOL_FILLED_S 1800
 
 struct doctor_opts {
 	bool json, boot;
@@ -93,6 +99,32 @@ check_settings(struct doctor *d)
 		    "python: every job may choose flavor, image, network, key pair, group and user, unless allow-x says less");
 }
 
+/* Are the pools possible, and does somebody fill them? Asks no cloud. */
+static void
+check_pool(struct doctor *d, const struct context *ctx)
+{
+	const struct settings_from from = { .flags = ctx->flags, .file = ctx->settings_file, .compat = ctx->compat };
+	auto_pool_wants struct pool_wants w = POOL_WANTS_INIT;
+	auto_free char *lock = xasprintf("%s/pool.lock", d->st->state_dir);
+	int64_t wanted = 0;
+	struct stat st;
+	struct fault f;
+
+	if (!pool_wants_load(&w, &from, &f)) {
+		doctor_tell_fault(d, "pool", &f);
+		return;
+	}
+	for (size_t i = 0; i < w.len; i++)
+		wanted += w.v[i].st.pool;
+	if (wanted == 0)
+		doctor_tell(d, DOCTOR_OK, "pool", "none is wanted: each job's server is made when the job comes");
+	else if (stat(lock, &st) != 0 || clock_unix() - (int64_t)st.st_mtim.tv_sec > POOL_FILLED_S)
+		doctor_tell(d, DOCTOR_WARN, "pool", "%" PRId64 " servers are wanted, but no 'novajob pool fill' worked in the last %d minutes: is its "
+		    "timer there?", wanted, POOL_FILLED_S / 60);
+	else
+		doctor_tell(d, DOCTOR_OK, "pool", "%" PRId64 " servers are wanted; 'novajob pool status' shows what is there", wanted);
+}
+
 static bool
 doctor(struct context *ctx, struct fault *f)
 {
@@ -105,6 +137,7 @@ doctor(struct context *ctx, struct fault *f)
 	doctor_cloud(&d);
 	doctor_keys(&d);
 	doctor_runner(&d);
+	check_pool(&d, ctx);
 	os_client_end(&d.c);
 	if (o->boot && d.counts[DOCTOR_FAIL] > 0)
 		doctor_tell(&d, DOCTOR_FAIL, "boot", "not tried: mend what is above first");

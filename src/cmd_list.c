@@ -11,6 +11,7 @@
 #include "json.h"
 #include "log.h"
 #include "openstack.h"
+#include "pool.h"
 #include "record.h"
 #include "text.h"
 
@@ -58,9 +59,10 @@ print_row(const struct row *r, bool as_json)
 	char span[64], job[JOB_KEY_MAX * 4], status[64];
 
 	if (as_json) {
-		json_auto_t *o = json_pack("{s:s, s:s?, s:s?, s:s?, s:s, s:I, s:s?}", "job", r->job, "record",
+		json_auto_t *o = json_pack("{s:s, s:s?, s:s?, s:s?, s:s, s:I, s:s?, s:s?}", "job", r->job, "record",
 		    r->record->phase == PHASE_NONE ? NULL : phase, "server", id[0] == '-' ? NULL : id, "status",
-		    s == NULL ? NULL : s->status, "address", address, "expires", (json_int_t)expires, "lost", r->record->lost);
+		    s == NULL ? NULL : s->status, "address", address, "expires", (json_int_t)expires, "lost", r->record->lost,
+		    "pool", r->record->pool == NULL ? NULL : pool_name(r->record));
 		auto_free char *text = json_text(o);
 
 		(void)puts(text); /* main looks at ferror(stdout) */
@@ -71,6 +73,17 @@ print_row(const struct row *r, bool as_json)
 	(void)printf("%-48s %-9s %-8s %-36s %-15s %s%s%s\n", job, phase, status, id, address,
 	    when(span, sizeof(span), expires), r->record->lost == NULL ? "" : "  lost: ",
 	    r->record->lost == NULL ? "" : r->record->lost); /* as above */
+}
+
+/* Is it a server of this job? One from the pool may be called there still: its job's record has its id. */
+static bool
+is_of(const struct os_server *s, const char *key, const struct record *r)
+{
+	bool from_pool = r->server_id != NULL && strcmp(s->id, r->server_id) == 0;
+
+	if (r->phase == PHASE_CLAIMED)
+		return false; /* its job's line shows it */
+	return strcmp(s->job, key) == 0 || (from_pool && pool_is_key(s->job));
 }
 
 /* The servers of one job, or its record alone. */
@@ -85,12 +98,12 @@ print_job(const char *key, const struct settings *st, const struct os_servers *l
 	if (!state_open(&state, st->state_dir, key, false, &f) || !record_read(&r, &state, &f))
 		log_say("warning: %s", f.text);
 	for (size_t i = 0; i < list->len; i++) {
-		if (strcmp(list->v[i].owner, st->owner) != 0 || strcmp(list->v[i].job, key) != 0)
+		if (strcmp(list->v[i].owner, st->owner) != 0 || !is_of(&list->v[i], key, &r))
 			continue;
 		print_row(&(struct row){ key, &r, &list->v[i] }, as_json);
 		shown++;
 	}
-	if (shown == 0 && r.phase != PHASE_DELETED && r.phase != PHASE_NONE)
+	if (shown == 0 && r.phase != PHASE_CLAIMED && r.phase != PHASE_DELETED && r.phase != PHASE_NONE)
 		print_row(&(struct row){ key, &r, NULL }, as_json);
 }
 

@@ -18,6 +18,7 @@
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
+#include "pool.h"
 #include "ready.h"
 #include "record.h"
 #include "secret.h"
@@ -36,7 +37,10 @@ struct prepare {
 	struct building b;
 	bool leftovers;    /* an earlier try may have left servers */
 	bool old_floating; /* … and a floating address */
+	json_t *old_pool;  /* … and a server that came from the pool (record.h) */
 	struct buf times;  /* of what came after the login, as text */
+	struct pool_claim warm; /* the server is one of the pool */
+	int waiting;       /* tells pool fill that a job waits for quota; -1 = none does */
 };
 
 /* Seconds since prepare began, for the lines of the log. */
@@ -108,8 +112,10 @@ begin(struct record *r, void *arg, struct fault *f)
 
 	p->leftovers = f->class != FAULT_NONE || (r->phase != PHASE_NONE && r->phase != PHASE_DELETED); /* or unusable */
 	p->old_floating = p->leftovers && (r->floating || p->b.st->floating_network != NULL);
+	p->old_pool = steal_ptr(&r->pool);
 	record_free(r);
-	r->floating = p->old_floating; /* until it is proved gone */
+	r->pool = json_incref(p->old_pool); /* until it is proved gone */
+	r->floating = p->old_floating; /* as above */
 	r->phase = PHASE_CREATING;
 	(void)strlcpy(r->try, p->b.try, sizeof(r->try)); /* same size */
 	r->server_name = xstrdup(p->b.job->server_name);
@@ -168,10 +174,12 @@ static bool
 delete_leftovers(struct prepare *p, struct fault *f)
 {
 	struct jobserver all = p->b.mine;
+	const struct record old = { .pool = p->old_pool };
 	enum jobserver_left left;
 
 	if (!p->leftovers)
 		return true;
+	pool_jobserver(&old, &all);
 	log_say("an earlier try of this job has left something: deleting it first");
 	all.try = NULL;
 	left = jobserver_delete(&p->b.c, &all, p->b.st->delete_wait, 0, cloud_limit(p), f);
@@ -221,11 +229,41 @@ steps(struct prepare *p, struct fault *f)
 	log_say("creating server '%s': %s, image %s", p->b.job->server_name, choice, p->b.st->image);
 	if (!building_run(&p->b, f) || (p->b.st->floating_network != NULL && !floating_add(&p->b, f)))
 		return false;
+	if (p->warm.name[0] != '\0') /* while it waited for quota */
+		return true;
 	at = clock_ms();
 	log_say("server is ACTIVE after %s at %s%s, logging in as %s", elapsed(p, span, sizeof(span)),
 	    p->b.record.addresses.v[0], p->b.record.addresses.len > 1 ? " and other addresses" : "", p->b.st->username);
 	os_client_rest(&p->b.c); /* 90 MiB that the login does not need */
 	return login(p, at, f);
+}
+
+/* While the cloud is full: the pool may have got what fits; and what does not fit is in the way. */
+static bool
+look_at_pool(struct building *b, const struct fault *why)
+{
+	struct prepare *p = (struct prepare *)((char *)b - offsetof(struct prepare, b));
+
+	if (p->waiting < 0)
+		p->waiting = pool_wait(b->st->state_dir);
+	if (pool_claim(b, &p->warm))
+		return true;
+	if (strcasestr(why->text, "quota") != NULL && pool_make_room(b))
+		p->warm.fill = true; /* who comes next may find what this one had to do without */
+	return false;
+}
+
+static void
+say_ready(const struct prepare *p)
+{
+	const struct record *r = &p->b.record;
+	double s = (double)(clock_ms() - p->b.started_ms) / 1000;
+
+	if (p->warm.name[0] != '\0')
+		log_say("ready in %.2f s (warm pool \"%s\", %zu left)", s, p->warm.name, p->warm.left);
+	else
+		log_say("ready in %.1f s (cold: create %.1f, build %.1f, ssh %.1f%s)", s, (double)r->create_ms / 1000,
+		    (double)r->build_ms / 1000, (double)r->ssh_ms / 1000, buf_str(&p->times));
 }
 
 /* What helps to see why a server does not let us in: the end of its console, safe to print. */
@@ -261,10 +299,15 @@ static void
 undo(struct prepare *p)
 {
 	struct limit limit = limit_in(UNDO_MS, p->b.st->stop_timeout);
+	struct fault pool;
 	bool unseen = p->b.allocated && p->b.floating == NULL;
 	bool gone = true;
 	struct fault f;
 
+	if (p->warm.name[0] != '\0' && !pool_give_up(&p->b, &pool)) {
+		log_say("cleanup has to delete the server: %s", pool.text);
+		gone = false;
+	}
 	if (p->b.created) {
 		enum jobserver_left left = jobserver_delete(&p->b.c, &p->b.mine, p->b.st->delete_wait, 0, limit, &f);
 
@@ -334,21 +377,21 @@ prepare(struct context *ctx, struct fault *f)
 {
 	struct prepare p = { .b = { .st = &ctx->settings, .job = &ctx->job, .state = STATE_INIT, .record = RECORD_INIT,
 		.mine = { .owner = ctx->settings.owner, .key = ctx->job.key, .job_id = ctx->job.id },
-		.limit = limit_in(LIMIT_MS, STOP_AT_ONCE), .discarded = STRV_INIT, .started_ms = clock_ms() }, .times = BUF_INIT };
-	const struct record *r = &p.b.record;
-	char span[32];
+		.limit = limit_in(LIMIT_MS, STOP_AT_ONCE), .discarded = STRV_INIT, .started_ms = clock_ms(), .other_way = look_at_pool }, .times = BUF_INIT,
+		.waiting = -1 };
 	bool ok;
 
 	os_client_init(&p.b.c, p.b.st, false, p.b.limit);
 	ok = begin_prepare(&p, ctx, f);
 	if (ok) {
-		ok = steps(&p, f) && building_update(&p.b, write_ready, f);
+		/* a try with left-overs has to ask the cloud anyway: it takes none of the pool's servers at once */
+		ok = ((!p.leftovers && pool_claim(&p.b, &p.warm)) || steps(&p, f)) && building_update(&p.b, write_ready, f);
 		if (ok)
-			log_say("ready in %s: create %.1f, build %.1f, ssh %.1f%s", elapsed(&p, span, sizeof(span)),
-			    (double)r->create_ms / 1000, (double)r->build_ms / 1000, (double)r->ssh_ms / 1000,
-			    buf_str(&p.times));
+			say_ready(&p);
 		else
 			fail(&p, f);
+		if (p.warm.fill)
+			pool_kick(p.b.st, ctx->settings_file);
 	}
 	os_client_end(&p.b.c);
 	state_free(&p.b.state);
@@ -360,6 +403,8 @@ prepare(struct context *ctx, struct fault *f)
 	free(p.b.user_data);
 	choices_free(&p.b.choices);
 	buf_free(&p.times);
+	json_decref(p.old_pool);
+	cleanup_fd(&p.waiting);
 	return ok;
 }
 

@@ -16,6 +16,7 @@
 #include "json.h"
 #include "log.h"
 #include "openstack.h"
+#include "pool.h"
 #include "record.h"
 #include "ssh_share.h"
 #include "sweeping.h"
@@ -50,6 +51,8 @@ struct sweep {
 	struct strv why;    /* for each of them: why it was not accepted, "" = it was */
 	struct strv released, why_not; /* the same of floating addresses */
 	struct strv kept;   /* "job:try" of servers that stay */
+	char *pool_host;    /* of keys of this STATE's pool; NULL: it has none */
+	bool pool_filling;  /* a fill was at work after the list was made */
 	size_t resisting;
 };
 
@@ -95,8 +98,12 @@ sweep_server(struct sweep *s, const struct os_server *server, bool clock_ok)
 	struct sweeping verdict;
 	struct fault f;
 
-	read_record(s, server->job, &r);
-	verdict = sweeping_judge((struct sweepable){ server->try, server->expires }, &r, clock_unix(), s->st->sweep_grace / 1000, clock_ok);
+	if (pool_is_our_key(server->job, s->pool_host)) {
+		verdict = pool_judge(s->st->state_dir, server, s->pool_filling, clock_ok);
+	} else {
+		read_record(s, server->job, &r);
+		verdict = sweeping_judge((struct sweepable){ server->try, server->expires }, &r, clock_unix(), s->st->sweep_grace / 1000, clock_ok);
+	}
 	if (!verdict.go) {
 		auto_free char *try = xasprintf("%s:%s", server->job, server->try);
 
@@ -285,27 +292,13 @@ has_job(const struct sweep *s, const struct os_servers *list, const struct os_fl
 	return false;
 }
 
-/* Remove a job's directory; under the lock, so that no prepare begins in it meanwhile. */
-static bool
-forget(const struct state *state, struct fault *f)
-{
-	auto_fd int lock = state_lock(state, f);
-	auto_dir DIR *dir = opendir(state->job);
-	const struct dirent *e;
-
-	if (lock < 0)
-		return false;
-	while (dir != NULL && (e = readdir(dir)) != NULL)
-		if (e->d_name[0] != '.' && unlinkat(dirfd(dir), e->d_name, 0) != 0)
-			return fault_errno(f, FAULT_LOCAL, "cannot remove '%s/%s'", state->job, e->d_name);
-	return rmdir(state->job) == 0 || errno == ENOENT ? true :
-	    fault_errno(f, FAULT_LOCAL, "cannot remove '%s'", state->job);
-}
-
 /* A record whose servers a complete list has shown to be gone, and whose time is over, tells nothing any more. */
 static void
 sweep_record(struct sweep *s, const char *key, bool clock_ok)
 {
+	bool filling = pool_is_key(key) && pool_is_filling(s->st->state_dir);
+	static const char reason[] = "its server is gone and its time is over", pool_reason[] = "of the pool, and its server is gone";
+	bool over = false;
 	auto_state struct state state = STATE_INIT;
 	auto_record struct record r = RECORD_INIT;
 	struct fault f;
@@ -315,12 +308,14 @@ sweep_record(struct sweep *s, const char *key, bool clock_ok)
 		tell(s, "record", key, key, "cannot read", f.text);
 		return;
 	}
-	if (!clock_ok || clock_unix() <= r.expires)
+	if (pool_is_key(key)) /* looked at before and after the record was read: no fill can have made it in between */
+		over = pool_is_over(s->st->state_dir, &r, filling || pool_is_filling(s->st->state_dir));
+	if (!over && (!clock_ok || clock_unix() <= r.expires))
 		return;
 	if (s->opts->dry_run) {
-		tell(s, "record", key, key, "would forget", "its server is gone and its time is over");
-	} else if (forget(&state, &f)) {
-		tell(s, "record", key, key, "forget", "its server is gone and its time is over");
+		tell(s, "record", key, key, "would forget", over ? pool_reason : reason);
+	} else if (record_forget(&state, &r, &f)) {
+		tell(s, "record", key, key, "forget", over ? pool_reason : reason);
 	} else {
 		s->resisting++;
 		tell(s, "record", key, key, "cannot forget", f.text);
@@ -378,6 +373,7 @@ work(struct sweep *s, struct fault *f)
 	clock_ok = sweeping_clock_ok(&list, token_expires, clock_unix());
 	if (!clock_ok)
 		log_say("warning: this host's clock looks wrong, compared with the cloud's: nothing is judged by time");
+	s->pool_filling = pool_is_filling(s->st->state_dir);
 	for (size_t i = 0; i < list.len && !limit_over(s->limit); i++)
 		sweep_server(s, &list.v[i], clock_ok);
 	if (s->asked.len > 0 && !see_gone(s, &list, f))
@@ -407,9 +403,11 @@ sweep(struct context *ctx, struct fault *f)
 	alone = state_alone(&state, "sweep", f);
 	if (alone < 0)
 		return false;
+	s.pool_host = pool_host(s.st->state_dir, false, f);
 	os_client_init(&s.c, s.st, true, s.limit);
 	ok = work(&s, f);
 	sweep_shares(&s, &state);
+	free(s.pool_host);
 	os_client_end(&s.c);
 	strv_free(&s.asked);
 	strv_free(&s.why);

@@ -19,30 +19,54 @@
 static bool
 is_ours(const struct os_server *s, const struct jobserver *j)
 {
-	return strcmp(s->owner, j->owner) == 0 && strcmp(s->job, j->key) == 0 &&
-	    (j->try == NULL || strcmp(s->try, j->try) == 0);
+	if (strcmp(s->owner, j->owner) != 0)
+		return false;
+	if (j->pool_key != NULL && strcmp(s->job, j->pool_key) == 0)
+		return true;
+	return strcmp(s->job, j->key) == 0 && (j->try == NULL || strcmp(s->try, j->try) == 0);
+}
+
+static bool
+has_id(const struct os_servers *list, const char *id)
+{
+	for (size_t i = 0; i < list->len; i++)
+		if (strcmp(list->v[i].id, id) == 0)
+			return true;
+	return false;
+}
+
+/* Those of the job whose name fits, added to the list. */
+static bool
+find_named(struct os_client *c, const struct jobserver *j, const char *regex, struct limit limit, struct os_servers *list,
+    struct fault *f)
+{
+	auto_servers struct os_servers all = OS_SERVERS_INIT;
+
+	if (!os_server_list(c, regex, limit, &all, f))
+		return false;
+	list->v = xreallocarray(list->v, list->len + all.len + 1, sizeof(*list->v));
+	for (size_t i = 0; i < all.len; i++) {
+		struct os_server *s = &all.v[i];
+
+		if (!is_ours(s, j) || strcmp(s->status, "DELETED") == 0 || has_id(list, s->id))
+			continue;
+		list->v[list->len++] = *s;
+		*s = (struct os_server)OS_SERVER_INIT;
+	}
+	return true;
 }
 
 bool
 jobserver_find(struct os_client *c, const struct jobserver *j, struct limit limit, struct os_servers *list,
     struct fault *f)
 {
-	auto_free char *regex = xasprintf("-job-%" PRId64 "$", j->job_id);
-	auto_servers struct os_servers all = OS_SERVERS_INIT;
+	auto_free char *regex = j->server_name != NULL ? xasprintf("^%s$", j->server_name) :
+	    xasprintf("-job-%" PRId64 "$", j->job_id);
+	auto_free char *before = j->pool_server == NULL ? NULL : xasprintf("^%s$", j->pool_server);
 
-	if (!os_server_list(c, regex, limit, &all, f))
-		return false;
 	os_servers_free(list);
-	list->v = xcalloc(all.len + 1, sizeof(*list->v));
-	for (size_t i = 0; i < all.len; i++) {
-		struct os_server *s = &all.v[i];
-
-		if (!is_ours(s, j) || strcmp(s->status, "DELETED") == 0)
-			continue;
-		list->v[list->len++] = *s;
-		*s = (struct os_server)OS_SERVER_INIT;
-	}
-	return true;
+	/* by the pool's name first: it may get the job's between the two, but never loses that again */
+	return (before == NULL || find_named(c, j, before, limit, list, f)) && find_named(c, j, regex, limit, list, f);
 }
 
 static bool

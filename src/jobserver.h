@@ -18,6 +18,8 @@ struct jobserver {
 	const char *key; /* the job's */
 	const char *try; /* only the servers of this try; NULL = of all tries */
 	int64_t job_id;
+	const char *server_name; /* of one that is in the pool (pool.h): it is looked for by this name, not by job_id; or NULL */
+	const char *pool_key, *pool_server; /* of one that came from the pool, and may still be called so there; or NULL */
 	const char *awaited; /* the try whose server jobserver_delete waits for; NULL = any */
 	bool *seen;      /* set when jobserver_delete saw that server; NULL = nobody asks */
 };

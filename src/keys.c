@@ -207,6 +207,28 @@ keys_make(const struct settings *st, const struct state *state, const char *alia
 }
 
 bool
+keys_move(const struct state *from, const struct state *to, const char *alias, struct fault *f)
+{
+	static const char *const names[] = { CLIENT_KEY, CLIENT_KEY ".pub", HOST_KEY, HOST_KEY ".pub", USER_DATA };
+	auto_free char *host_path = xasprintf("%s/" HOST_KEY ".pub", from->job);
+	auto_free char *known_hosts = keys_known_hosts(to);
+	auto_free char *line = NULL;
+	auto_buf struct buf host = BUF_INIT;
+
+	if (!read_file(host_path, &host, f))
+		return false;
+	line = xasprintf("%s %.*s\n", alias, (int)strcspn(buf_str(&host), "\n"), buf_str(&host));
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		auto_free char *old = xasprintf("%s/%s", from->job, names[i]);
+		auto_free char *new = xasprintf("%s/%s", to->job, names[i]);
+
+		if (rename(old, new) != 0)
+			return fault_errno(f, FAULT_LOCAL, "cannot rename '%s' to '%s'", old, new);
+	}
+	return write_file(known_hosts, line, f);
+}
+
+bool
 keys_destroy(const struct state *state, struct fault *f)
 {
 	static const char *const names[] = { CLIENT_KEY, CLIENT_KEY ".pub", HOST_KEY, HOST_KEY ".pub", USER_DATA,

@@ -37,6 +37,12 @@ bool keys_check_user_data(const struct settings *st, struct fault *f) ATTR_MUST_
 bool keys_make(const struct settings *st, const struct state *state, const char *alias, struct limit limit,
     char **user_data, struct fault *f) ATTR_MUST_USE;
 
+/*
+ * Make another job's keys this one's, `alias` the host key's name from now on: of a server that changes hands. What `to`
+ * had is replaced. FAULT_LOCAL.
+ */
+bool keys_move(const struct state *from, const struct state *to, const char *alias, struct fault *f) ATTR_MUST_USE;
+
 /* Remove all of it; what is not there is fine. FAULT_LOCAL: a private key may be left. */
 bool keys_destroy(const struct state *state, struct fault *f) ATTR_MUST_USE;
 

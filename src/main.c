@@ -32,6 +32,7 @@ const struct cmd *const cmds[] = {
 	&cmd_plan,
 	&cmd_list,
 	&cmd_sweep,
+	&cmd_pool,
 	&cmd_doctor,
 	&cmd_help,
 	&cmd_words,

@@ -371,6 +371,22 @@ os_server_delete(struct os_client *c, const char *id, struct limit limit, struct
 }
 
 bool
+os_server_set(struct os_client *c, const char *id, const char *name, const struct strv *properties, struct limit limit,
+    struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+	auto_free char *what = xasprintf("rename server %s to '%s'", id, name);
+
+	strv_add_all(&words, (const char *const[]){ "server", "set", NULL });
+	strv_addf(&words, "--name=%s", name);
+	for (size_t i = 0; i < properties->len; i++)
+		strv_addf(&words, "--property=%s", properties->v[i]);
+	strv_add(&words, id);
+	return os_read(c, &words, OS_NOTHING, what, limit, &a, f);
+}
+
+bool
 os_console(struct os_client *c, const char *id, int lines, struct limit limit, char **text, struct fault *f)
 {
 	auto_strv struct strv words = STRV_INIT;

@@ -115,6 +115,13 @@ bool os_server_show(struct os_client *c, const char *id, struct limit limit, str
 /* Ask for a server's deletion. True: accepted, or nothing was said against it; the list tells when it is gone. */
 bool os_server_delete(struct os_client *c, const char *id, struct limit limit, struct fault *f) ATTR_MUST_USE;
 
+/*
+ * Give a server another name and further properties ("name=value" each; those of a name it has are replaced). Repeated
+ * while the fault is transient. On failure some of it may be done: the name alone, or the properties, too.
+ */
+bool os_server_set(struct os_client *c, const char *id, const char *name, const struct strv *properties, struct limit limit,
+    struct fault *f) ATTR_MUST_USE;
+
 /* When the token of now ends, UNIX time: the only word of the cloud that says how late it is at most. */
 bool os_token_expires(struct os_client *c, struct limit limit, int64_t *at, struct fault *f) ATTR_MUST_USE;
 

@@ -223,9 +223,8 @@ talk(const struct strv *argv, int in_fd, struct limit limit, struct buf *out, st
 	    fault_set(f, FAULT_SSH, "%s", said[0] == '\0' ? "the server said nothing" : said);
 }
 
-/* What has the server now? */
-static bool
-ask(const struct ssh_target *t, bool version, struct limit limit, struct ssh_tools *tools, struct fault *f)
+bool
+ready_ask(const struct ssh_target *t, bool version, struct limit limit, struct ssh_tools *tools, struct fault *f)
 {
 	auto_strv struct strv argv = STRV_INIT;
 	auto_buf struct buf out = BUF_INIT;
@@ -271,7 +270,7 @@ bring(const struct ssh_target *t, const char *path, struct ssh_tools *tools, str
 
 	if (fd < 0)
 		return fault_errno(f, FAULT_SETTING, "cannot open '%s'", path);
-	if (!ask(t, true, limit, tools, f) || !fits_machine(fd, path, tools->machine, f))
+	if (!ready_ask(t, true, limit, tools, f) || !fits_machine(fd, path, tools->machine, f))
 		return false;
 	if (tools->runner) {
 		if (!version_here(path, version, sizeof(version), limit, f))
@@ -304,8 +303,8 @@ put_runner(const struct ssh_target *t, struct ssh_tools *tools, struct limit lim
 
 /* ---- all of it */
 
-static void
-tell_missing(const struct ssh_tools *tools)
+void
+ready_tell_missing(const struct ssh_tools *tools)
 {
 	if (tools->git && tools->runner)
 		return;
@@ -343,11 +342,11 @@ ready_run(const struct ssh_target *t, struct ssh_tools *tools, struct limit limi
 		add_time(times, "script", began_ms);
 	}
 	if ((!tools->git || !tools->runner) && (st->ready_command != NULL || st->prepare_script != NULL) &&
-	    !ask(t, false, limit, tools, f)) { /* they may have installed it */
+	    !ready_ask(t, false, limit, tools, f)) { /* they may have installed it */
 		if (f->class == FAULT_STOPPED)
 			return false;
 		log_debug("%s", f->text);
 	}
-	tell_missing(tools);
+	ready_tell_missing(tools);
 	return true;
 }

@@ -25,6 +25,16 @@
 bool ready_run(const struct ssh_target *t, struct ssh_tools *tools, struct limit limit, struct buf *times,
     struct fault *f) ATTR_MUST_USE;
 
+/*
+ * One ssh: does the server let us in, and what has it now? version: ask for gitlab-runner's, too, which has to be started
+ * for it. FAULT_SSH says why not; nothing is tried again.
+ */
+bool ready_ask(const struct ssh_target *t, bool version, struct limit limit, struct ssh_tools *tools, struct fault *f)
+    ATTR_MUST_USE;
+
+/* Say in one line which tools are missing; nothing when none is. */
+void ready_tell_missing(const struct ssh_tools *tools);
+
 /* The text as a bash script, for which /dev/null is stdin: a command that reads does not eat what follows. */
 void ready_script(struct buf *b, const char *text, size_t len);
 

@@ -13,6 +13,7 @@
 
 #include "addresses.h"
 #include "buf.h"
+#include "clock.h"
 #include "json.h"
 #include "log.h"
 #include "text.h"
@@ -21,12 +22,14 @@
 #define RECORD_VERSION  1
 #define RECORD_MAX      ((off_t)1024 * 1024) /* bytes; a record has a few KiB */
 #define LOCK_WAIT_MS    10000
+#define NEW_DIR_S       60      /* a directory without a record is younger: its prepare is about to write one */
 #define HEX             "0123456789abcdef"
 #define NAME_LETTERS    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 static const char *const phases[] = {
 	[PHASE_NONE] = "none",         [PHASE_CREATING] = "creating", [PHASE_READY] = "ready",
 	[PHASE_DELETING] = "deleting", [PHASE_DELETED] = "deleted",   [PHASE_LOST] = "lost",
+	[PHASE_CLAIMED] = "claimed",
 };
 
 const char *
@@ -219,6 +222,7 @@ is_sane(const json_t *o, struct fault *f)
 		{ "server_id", HEX "ABCDEF-", 36 },
 		{ "server_name", NAME_LETTERS, 255 },
 	};
+	static const char *const pool_names[] = { "key", "server", "job", "name" };
 	const json_t *addresses = json_object_get(o, "addresses");
 	const char *address = json_str(o, "address");
 	const json_t *a;
@@ -229,6 +233,12 @@ is_sane(const json_t *o, struct fault *f)
 
 		if (strlen(text) > texts[i].max || !text_only(text, texts[i].letters) || text[0] == '-')
 			return fault_set(f, FAULT_LOCAL, "%s '%.80s' makes no sense", texts[i].key, text);
+	}
+	for (i = 0; i < ARRAY_LEN(pool_names); i++) {
+		const char *name = json_str(json_object_get(o, "pool"), pool_names[i]);
+
+		if (strlen(name) > 255 || !text_only(name, NAME_LETTERS) || name[0] == '-' || name[0] == '.')
+			return fault_set(f, FAULT_LOCAL, "pool: %s '%.80s' makes no sense", pool_names[i], name);
 	}
 	if (address[0] != '\0' && !addresses_is_one(address))
 		return fault_set(f, FAULT_LOCAL, "address '%.80s' is none", address);
@@ -270,6 +280,7 @@ parse(struct record *r, const json_t *o, struct fault *f)
 	r->create_ms = json_int(o, "create_ms", 0);
 	r->build_ms = json_int(o, "build_ms", 0);
 	r->ssh_ms = json_int(o, "ssh_ms", 0);
+	r->pool = json_incref(json_object_get(o, "pool"));
 	r->resolved = json_incref(json_object_get(o, "settings"));
 	return true;
 }
@@ -307,6 +318,8 @@ to_json(const struct record *r)
 	json_put(o, "server_name", r->server_name);
 	json_put(o, "address", r->address);
 	json_put(o, "lost", r->lost);
+	if (r->pool != NULL)
+		(void)json_object_set(o, "pool", r->pool); /* as above */
 	if (r->resolved != NULL)
 		(void)json_object_set(o, "settings", r->resolved); /* as above */
 	return o;
@@ -367,6 +380,35 @@ record_update(struct record *r, const struct state *s, bool (*change)(struct rec
 	return change(r, arg, f) && record_write(r, s, f);
 }
 
+/* Is the record another one than it was, or may a prepare be about to write the first one? */
+static bool
+has_changed(const struct state *s, const struct record *was, struct fault *f)
+{
+	auto_record struct record now = RECORD_INIT;
+	struct stat st;
+
+	if (!record_read(&now, s, f) || now.phase != was->phase || strcmp(now.try, was->try) != 0)
+		return true;
+	return now.phase == PHASE_NONE && stat(s->job, &st) == 0 && clock_unix() - (int64_t)st.st_mtim.tv_sec < NEW_DIR_S;
+}
+
+bool
+record_forget(const struct state *s, const struct record *was, struct fault *f)
+{
+	auto_fd int lock = state_lock(s, f);
+	auto_dir DIR *dir = opendir(s->job);
+	const struct dirent *e;
+
+	if (lock < 0)
+		return false;
+	if (was != NULL && has_changed(s, was, f))
+		return true;
+	while (dir != NULL && (e = readdir(dir)) != NULL)
+		if (e->d_name[0] != '.' && unlinkat(dirfd(dir), e->d_name, 0) != 0)
+			return fault_errno(f, FAULT_LOCAL, "cannot remove '%s/%s'", s->job, e->d_name);
+	return rmdir(s->job) == 0 || errno == ENOENT ? true : fault_errno(f, FAULT_LOCAL, "cannot remove '%s'", s->job);
+}
+
 void
 record_free(struct record *r)
 {
@@ -375,6 +417,7 @@ record_free(struct record *r)
 	free(r->address);
 	free(r->lost);
 	strv_free(&r->addresses);
+	json_decref(r->pool);
 	json_decref(r->resolved);
 	*r = (struct record)RECORD_INIT;
 }

@@ -28,6 +28,7 @@ enum phase {
 	PHASE_DELETING, /* deletion was asked for, not proved */
 	PHASE_DELETED,  /* tombstone: nothing is left, and this try creates nothing more */
 	PHASE_LOST,     /* an intent whose server was never seen: sweep looks for it */
+	PHASE_CLAIMED,  /* of a server of the pool (pool.h): it is a job's now */
 };
 
 struct record {
@@ -43,6 +44,7 @@ struct record {
 	int64_t floating_at;     /* as intent_at, of a floating address */
 	int64_t expires;         /* UNIX time: the server's novajob:expires */
 	int64_t create_ms, build_ms, ssh_ms;
+	json_t *pool;            /* what pool.c keeps of a server of the pool, or of one that came from there; NULL = nothing */
 	json_t *resolved;        /* the settings, as settings_json() makes them; NULL = none */
 };
 
@@ -87,6 +89,12 @@ bool record_write(const struct record *r, const struct state *s, struct fault *f
  */
 bool record_update(struct record *r, const struct state *s, bool (*change)(struct record *r, void *arg, struct fault *f),
     void *arg, struct fault *f) ATTR_MUST_USE;
+
+/*
+ * Remove the job's directory; under the lock, so that no prepare begins in it meanwhile. Nothing there is fine. was: the
+ * record as it was read: when it is another one now, or a directory that had none is new, it is let be; NULL: whatever it is.
+ */
+bool record_forget(const struct state *s, const struct record *was, struct fault *f) ATTR_MUST_USE;
 
 /* The phase's name, as in the file. */
 const char *phase_name(enum phase p);

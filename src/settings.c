@@ -98,6 +98,8 @@ static const enum setting_source rank_source[] = {
 struct loader {
 	struct settings *s;
 	const struct job *job;          /* NULL: none */
+	const char *pool;               /* whose section counts; NULL: none's */
+	struct strv *pools;             /* gets their names; NULL: nobody asks */
 	enum rank rank[SETTINGS_COUNT]; /* of the value that is in s */
 };
 
@@ -189,6 +191,17 @@ from_defaults(struct loader *l, struct fault *f)
 	return true;
 }
 
+/* Is the section, of a pool or of jobs, one of those that count now? */
+static bool
+section_counts(struct loader *l, const struct settings_section *section)
+{
+	if (section->pool == NULL)
+		return settings_section_fits(section, l->job);
+	if (l->pools != NULL && !strv_has(l->pools, section->pool))
+		strv_add(l->pools, section->pool);
+	return l->pool != NULL && strcmp(l->pool, section->pool) == 0;
+}
+
 /* A line of a section that is for other jobs is checked, and left. */
 static bool
 take_file_line(void *context, const struct settings_section *section, int setting, const char *value,
@@ -199,10 +212,11 @@ take_file_line(void *context, const struct settings_section *section, int settin
 
 	if (section == NULL)
 		return offer(l, RANK_FILE, setting, value, where, f);
-	if (setting_infos[setting].who == S_HOST)
+	if (setting_infos[setting].who == S_HOST && (section->pool == NULL ||
+	    (setting != SETTING_pool && setting != SETTING_pool_max_age)))
 		return fault_set(f, FAULT_SETTING, "%s: %s is one for the whole host: it cannot stand in a section", where,
 		    setting_infos[setting].name);
-	if (settings_section_fits(section, l->job))
+	if (section_counts(l, section))
 		return offer(l, RANK_SECTION, setting, value, where, f);
 	return setting_parse(setting, value, &v, f) || fault_wrap(f, "%s: %s", where, setting_infos[setting].name);
 }
@@ -446,7 +460,7 @@ from_resolved(struct settings *s, const char *text, struct fault *f)
 bool
 settings_load(struct settings *s, const struct settings_from *from, struct fault *f)
 {
-	struct loader l = { .s = s, .job = from->job };
+	struct loader l = { .s = s, .job = from->job, .pool = from->pool, .pools = from->pools };
 	const char *resolved = getenv(ENV_PREFIX "RESOLVED");
 
 	if (from->resolved && resolved != NULL && resolved[0] != '\0')

@@ -94,6 +94,8 @@ struct settings_from {
 	const struct strv *flags; /* "name=value" each, from the command line, in order; may be NULL */
 	const char *file;         /* --settings FILE: must exist; NULL: NOVAJOB_SETTINGS, else the default if it exists */
 	const struct job *job;    /* of this job: sections of the file, image:, CUSTOM_ENV_*; NULL: what holds for all jobs */
+	const char *pool;         /* of this pool: sections [pool NAME] of the file; NULL: of no such section */
+	struct strv *pools;       /* the names of those sections are added to it; may be NULL */
 	bool resolved;            /* use NOVAJOB_RESOLVED, where it is set, instead of all sources: prepare */
 	bool compat;              /* called as config.sh, prepare.py, …: compat = python */
 };

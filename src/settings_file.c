@@ -17,13 +17,15 @@
 
 #define MAX_FILE_BYTES (INT64_C(1024) * 1024)
 #define BLANKS " \t"
+#define POOL_NAME "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+#define POOL_NAME_MAX 32
 
 struct reader {
 	const char *path;
 	size_t line;                 /* of the text, from 1 */
 	size_t seen[SETTINGS_COUNT]; /* line where a setting was in this section, 0 = not yet */
 	bool in_section;
-	char *project;               /* of the section; owned */
+	char *project, *pool;        /* of the section; owned */
 	struct settings_section section;
 	settings_take *take;
 	void *context;
@@ -94,6 +96,34 @@ unknown_name(const char *where, const char *name, const char *nearest, struct fa
 	return nearest == NULL ? false : fault_hint(f, "did you mean '%s'?", nearest);
 }
 
+/* From here on lines belong to the section; its strings become the reader's. */
+static bool
+enter_section(struct reader *r, const struct settings_section *s)
+{
+	free(r->project);
+	free(r->pool);
+	r->project = s->project == NULL ? NULL : xstrdup(s->project);
+	r->pool = s->pool == NULL ? NULL : xstrdup(s->pool);
+	r->section = (struct settings_section){ .project = r->project, .ref = s->ref, .pool = r->pool };
+	r->in_section = true;
+	memset(r->seen, 0, sizeof(r->seen));
+	return true;
+}
+
+/* "[pool NAME]"; name: what stands behind the word. */
+static bool
+take_pool(struct reader *r, const char *name, const char *where, struct fault *f)
+{
+	size_t len = strlen(name);
+
+	if (len == 0 || len > POOL_NAME_MAX || strspn(name, POOL_NAME) != len || name[0] == '-' || strcmp(name, "default") == 0) {
+		(void)fault_set(f, FAULT_SETTING, "%s: '%s' is no name for a pool", where, name);
+		return fault_hint(f, "[pool NAME]: at most %d letters, digits, '_', '-'; 'default' is the pool of the lines before the "
+		    "first section", POOL_NAME_MAX);
+	}
+	return enter_section(r, &(struct settings_section){ .pool = name });
+}
+
 /* "[project GLOB]", "[protected]", "[project GLOB unprotected]": which jobs the lines below are for. */
 static bool
 take_header(struct reader *r, char *text, const char *where, struct fault *f)
@@ -109,6 +139,8 @@ take_header(struct reader *r, char *text, const char *where, struct fault *f)
 	while ((word = strsep(&rest, BLANKS)) != NULL) {
 		if (word[0] == '\0')
 			continue;
+		if (strcmp(word, "pool") == 0 && s.project == NULL && s.ref == SECTION_ANY_REF)
+			return take_pool(r, rest == NULL ? "" : trimmed(rest), where, f);
 		if (strcmp(word, "project") == 0 && s.project == NULL && rest != NULL) {
 			rest += strspn(rest, BLANKS);
 			s.project = strsep(&rest, BLANKS);
@@ -118,17 +150,12 @@ take_header(struct reader *r, char *text, const char *where, struct fault *f)
 			s.ref = SECTION_UNPROTECTED;
 		} else {
 			(void)fault_set(f, FAULT_SETTING, "%s: '%s' makes no sense in a section's head", where, word);
-			return fault_hint(f, "a section is [project GROUP/PROJECT], [protected], [unprotected], or [project … protected]");
+			return fault_hint(f, "a section is [project GROUP/PROJECT], [protected], [unprotected], [project … protected], or [pool NAME]");
 		}
 	}
 	if ((s.project == NULL || s.project[0] == '\0') && s.ref == SECTION_ANY_REF)
 		return fault_set(f, FAULT_SETTING, "%s: the section's head does not say for which jobs it is", where);
-	free(r->project);
-	r->project = s.project == NULL ? NULL : xstrdup(s.project);
-	r->section = (struct settings_section){ .project = r->project, .ref = s.ref };
-	r->in_section = true;
-	memset(r->seen, 0, sizeof(r->seen));
-	return true;
+	return enter_section(r, &s);
 }
 
 static bool
@@ -199,13 +226,14 @@ settings_file_read(const char *path, bool may_miss, settings_take *take, void *c
 		return fault_set(f, FAULT_SETTING, "settings file '%s' has a NUL byte in it: no text", path);
 	ok = take_lines(&r, b.data, f);
 	free(r.project);
+	free(r.pool);
 	return ok;
 }
 
 bool
 settings_section_fits(const struct settings_section *s, const struct job *job)
 {
-	if (job == NULL || !job->known)
+	if (job == NULL || !job->known || s->pool != NULL)
 		return false;
 	if (s->project != NULL && (job->project[0] == '\0' || fnmatch(s->project, job->project, FNM_NOESCAPE) != 0))
 		return false;

@@ -18,9 +18,10 @@ enum section_ref { SECTION_ANY_REF, SECTION_PROTECTED, SECTION_UNPROTECTED };
 struct settings_section {
 	const char *project; /* glob(7) for the path of the project, '*' takes '/' too; NULL: any */
 	enum section_ref ref;
+	const char *pool;    /* "[pool NAME]": servers kept ready, not jobs; NULL: no such section */
 };
 
-/* Is the section for this job? job NULL or not known: no. Only what JOB_RESPONSE_FILE says counts (job.h). */
+/* Is the section for this job? job NULL or not known, or a pool's section: no. Only what JOB_RESPONSE_FILE says counts (job.h). */
 bool settings_section_fits(const struct settings_section *s, const struct job *job);
 
 /*

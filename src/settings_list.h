@@ -64,6 +64,8 @@
 	X(span, name_cache, "name-cache", "10m", NULL, 0, 2592000, S_HOST, "how long the id of a name is believed without asking the cloud; 0: never") \
 	X(number, client_slots, "client-slots", "4", NULL, 2, 64, S_HOST, "how many openstack processes may live at once on this host") \
 	X(span, sweep_grace, "sweep-grace", "6h", NULL, 0, 2592000, S_HOST, "other hosts' servers are swept so long after their expiry") \
+	X(number, pool, "pool", "0", NULL, 0, 1000, S_HOST, "servers kept ready for jobs to come, see novajob pool") \
+	X(span, pool_max_age, "pool-max-age", "12h", NULL, 60, 2592000, S_HOST, "a server of the pool that has waited so long is replaced") \
 	X(span, max_life, "max-life", "24h", NULL, 60, 2592000, S_RULE, "no server expires later than this after its creation") \
 	X(path, openstack, "openstack", "openstack", A_PATH, 0, 1000, S_HOST, "the openstack program") \
 	X(path, ssh, "ssh", "ssh", A_PATH, 0, 1000, S_RULE, "the ssh program") \

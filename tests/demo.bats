@@ -46,7 +46,7 @@ until_true() {
 
 @test "make demo plays a whole job, shows its log with times, and proves that no server is left" {
 	run -0 timeout 120 make -s -C "$TOP" demo </dev/null 3>&-
-	assert_line --regexp '^ +[0-9]+\.[0-9]  novajob: ready in [0-9.]+ s: create [0-9.]+, build [0-9.]+, ssh [0-9.]+$'
+	assert_line --regexp '^ +[0-9]+\.[0-9]  novajob: ready in [0-9.]+ s \(cold: create [0-9.]+, build [0-9.]+, ssh [0-9.]+\)$'
 	assert_line --regexp '^ +[0-9]+\.[0-9]  working on part 3$'
 	assert_line --regexp '^ +[0-9]+\.[0-9]  Job succeeded$'
 	assert_line --regexp '^times: +config [0-9.]+ s, prepare [0-9.]+ s, .*cleanup [0-9.]+ s$'

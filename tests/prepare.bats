@@ -58,7 +58,7 @@ property() {
 	assert_line --regexp "^novajob: creating server 'gitlab-builder-7-project-42-concurrent-0-job-$JOB_ID': flavor m1.tiny, network ci-net, image builder-one$"
 	assert_line --regexp '^novajob: server [0-9a-f-]{36} is created.*waiting for ACTIVE$'
 	assert_line --regexp "^novajob: server is ACTIVE .* at 127[.0-9]*, logging in as $(cat "$CLOUD/user")$"
-	assert_line --regexp '^novajob: ready in [0-9]+\.[0-9] s: create [0-9]+\.[0-9], build [0-9]+\.[0-9], ssh [0-9]+\.[0-9]$'
+	assert_line --regexp '^novajob: ready in [0-9]+\.[0-9] s \(cold: create [0-9]+\.[0-9], build [0-9]+\.[0-9], ssh [0-9]+\.[0-9]\)$'
 	run -0 requests_since "$before" 'POST /identity/v3/auth/tokens'
 	assert_output 1
 	run -0 requests_since "$before" 'POST /compute/.*/servers '

@@ -130,7 +130,7 @@ elf() {
 	assert_line --index 3 --regexp '^in [0-9a-f]{4}: .*bash$'
 	assert_line --index 4 "IT'S <A&B> {C}"
 	assert_line --index 5 'no newline'
-	assert_line --index 6 --regexp '^novajob: ready in .*, ssh [0-9.]+, ready [0-9.]+$'
+	assert_line --index 6 --regexp '^novajob: ready in .*, ssh [0-9.]+, ready [0-9.]+\)$'
 	novajob cleanup
 }
 
@@ -232,7 +232,7 @@ elf() {
 	prepare 0
 	said '^from prepare-script$'
 	said 'runner-binary: 0.[0-9] MiB go to the server'
-	said 'ready in .*, runner [0-9.]+, script [0-9.]+$'
+	said 'ready in .*, runner [0-9.]+, script [0-9.]+\)$'
 	unsaid 'the image has no'
 	cmp "$T/runner" "$(home)/.novajob/bin/gitlab-runner"
 	assert_equal "$(stat -c %a "$(home)/.novajob/bin/gitlab-runner")" 755
@@ -369,7 +369,7 @@ elf() {
 	assert_line --index 2 "novajob: prepare-script $T/prepare"
 	assert_line --index 3 "second: was first '\\'"
 	assert_line --index 4 'here: 2'
-	assert_line --index 5 --regexp '^novajob: ready in .*, ready [0-9.]+, script [0-9.]+$'
+	assert_line --index 5 --regexp '^novajob: ready in .*, ready [0-9.]+, script [0-9.]+\)$'
 	run -0 stage 'cat ~/second'
 	assert_output made
 	novajob cleanup

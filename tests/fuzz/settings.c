@@ -56,6 +56,10 @@ write_head(struct buf *b, const struct settings_section *section)
 {
 	if (section == NULL)
 		return;
+	if (section->pool != NULL) {
+		buf_printf(b, "[pool %s]\n", section->pool);
+		return;
+	}
 	buf_puts(b, "[project");
 	buf_printf(b, " %s", section->project == NULL ? "*" : section->project);
 	if (section->ref != SECTION_ANY_REF)
