@@ -3,6 +3,7 @@
 Lab is a context: on leaving it the cloud is stopped and the folder removed.
 Client starts are counted by a wrapper round the openstack program.
 """
+import glob
 import http.client
 import json
 import os
@@ -11,12 +12,12 @@ import subprocess
 import tempfile
 import time
 
-TESTS = os.path.dirname(os.path.realpath(__file__))
+TESTS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 NOVAJOB = os.environ.get('NOVAJOB', os.path.join(TESTS, '../build/novajob'))
 STRANGERS = ('NOVAJOB_', 'OS_', 'CUSTOM_ENV_')
 
 WRAPPER = '''#!/bin/sh
-echo "$$ $#" >>%s
+echo "$(tr '\\0' ' ' </proc/$PPID/cmdline)" >>%s
 exec %s "$@"
 '''
 
@@ -99,9 +100,13 @@ class Lab:
         conn.close()
         return json.loads(text)
 
-    def starts(self):
-        """Client processes so far."""
-        return len(self.read('starts').splitlines())
+    def starts(self, stage=''):
+        """Client processes so far, by a stage or by all."""
+        return sum(stage in line for line in self.read('starts').splitlines())
+
+    def record(self, job_id):
+        with open(glob.glob(self.path('state/jobs/*-%d/record.json' % job_id))[0], encoding='utf-8') as f:
+            return json.load(f)
 
     def requests(self):
         return len(self.read('cloud/requests.log').splitlines())
