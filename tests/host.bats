@@ -97,7 +97,7 @@ with() {
 	run -0 with 16 cleanup
 	assert_output ''
 	run -2 with 8 prepare
-	said "cannot look for image 'builder-one': cannot make the pipes for "
+	said 'cannot make the pipes for '
 	assert_output --partial 'hint: raise LimitNOFILE='
 	[[ $(jq -r .phase "$RECORD") == deleted ]]
 	cleaned
@@ -183,7 +183,7 @@ theirs() {
 	assert_output 1
 	run -0 "${AS[@]}" "$NOVAJOB" --settings="$SETTINGS" cleanup
 	run -2 "${AS[@]}" "${few[@]}" "$NOVAJOB" --settings="$SETTINGS" prepare
-	said "cannot look for image 'builder-one': cannot start a process for "
+	said 'cannot start a process for '
 	[[ $(jq -r .phase "$RECORD") == deleted ]]
 	run -0 "${AS[@]}" "$NOVAJOB" --settings="$SETTINGS" cleanup
 	fault_row 'no process can be made, for prepare' prepare 2 "$LOG"

@@ -40,6 +40,7 @@ block() {
 		644 usr/share/man/man5/novajob.conf.5
 		644 usr/share/man/man7/novajob-faults.7
 		644 usr/share/man/man7/novajob-migrating.7
+		644 usr/share/man/man7/novajob-performance.7
 		644 usr/share/man/man7/novajob-security.7
 		644 usr/share/zsh/site-functions/_novajob
 	END
