@@ -150,6 +150,11 @@ left_processes() {
 	done
 }
 
+# … but for the connection that a job's stages share.
+nobody_left() {
+	[[ -z $(left_processes | grep -v -- ' -N -- ') ]]
+}
+
 no_server_of() {
 	[[ $(servers_of "$1") == 0 ]]
 }

@@ -35,11 +35,6 @@ teardown() {
 	novajob cleanup >/dev/null 2>&1 || true
 }
 
-# But for the connection that a job's stages share.
-nobody_left() {
-	[[ -z $(left_processes | grep -v -- ' -N -- ') ]]
-}
-
 # The client, each start of which is a line in $T/starts. While there is $T/denied the cloud refuses it.
 counting_client() {
 	cat >"$T/openstack" <<-END

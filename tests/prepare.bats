@@ -63,8 +63,7 @@ property() {
 	assert_output 1
 	run -0 requests_since "$before" 'POST /compute/.*/servers '
 	assert_output 1
-	run -0 left_processes
-	assert_output ''
+	nobody_left
 
 	# what stands in the record
 	run -0 jq -r '[.phase, .server_id, .address, .intent_at] | @csv' "$RECORD"
