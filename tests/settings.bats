@@ -212,7 +212,8 @@ setup()
 		['flavor']=":1: no '=' in the line"
 		['= x']=":1: there is no setting ''"
 		[$'\n\nflavor = a\nimage = b\nflavor = c']=':5: flavor is set twice, first in line 3'
-		['[pool]']=":1: 'pool' makes no sense in a section's head"
+		['[pond]']=":1: 'pond' makes no sense in a section's head"
+		['[pool]']=":1: '' is no name for a pool"
 		[$'flavor = a\r']=':1: a carriage return'
 		['flavor = "a"']=":1: flavor: the character '\"' is not allowed"
 		[$'# x\nssh-port = no']=':2: ssh-port: '
