@@ -66,10 +66,10 @@ $(BUILD)/obj/%.o: src/%.c Makefile
 
 -include $(OBJ:.o=.d)
 
-# The fuzz targets: each is tests/fuzz/TARGET.c, what they share, and src/ but for commands; `make fuzz` builds them by clang.
+# The fuzz targets: each is tests/fuzz/TARGET.c, what they share, and src/ but for commands and their parts; `make fuzz` builds them by clang.
 FUZZ_SHARED := fuzz world
 FUZZERS := $(filter-out $(FUZZ_SHARED),$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
-FUZZ_OBJ := $(FUZZ_SHARED:%=$(BUILD)/obj/fuzz/%.o) $(filter-out $(BUILD)/obj/main.o $(BUILD)/obj/cmd_%.o,$(OBJ))
+FUZZ_OBJ := $(FUZZ_SHARED:%=$(BUILD)/obj/fuzz/%.o) $(filter-out $(BUILD)/obj/main.o $(BUILD)/obj/cmd_%.o $(BUILD)/obj/doctor_%.o,$(OBJ))
 # tests/fuzz/world.c stands in for these: time, waits, children, what is written.
 FUZZ_WRAP := clock_ms sig_poll sig_stopped limit_sleep proc_start proc_reap proc_end proc_run arc4random write
 FUZZ_SECONDS ?= 10
