@@ -221,9 +221,9 @@ gone() {
 	other_host cleanup
 	gone "$theirs"
 	exists "$mine"
-	fault_row 'another host with the same owner sweeps while a job runs' prepare 0 "$BATS_TEST_TMPDIR/other.log" $((JOB_ID + 1))
 	response "$JOB_ID" >"$JOB_RESPONSE_FILE"
 	novajob cleanup
+	fault_row 'another host with the same owner sweeps while a job runs' prepare 0 "$BATS_TEST_TMPDIR/other.log" $((JOB_ID + 1))
 	gone "$mine"
 }
 
