@@ -28,6 +28,7 @@
 #define HOST_LEN    16
 #define CHECK_MS    5000  /* for the one look at a server: it was well when it came into the pool */
 #define LOG_MAX     ((off_t)1024 * 1024)
+#define FILE_MAX    ((size_t)16 * 1024 * 1024) /* of pool.log while one fill writes to it: what servers print goes there */
 
 bool
 pool_is_key(const char *key)
@@ -409,7 +410,7 @@ pool_kick(const struct settings *st, const char *settings_file)
 	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_NULL, .err = PROC_FD, .to_fd = fd,
-		.apart = true };
+		.apart = true, .file_max = FILE_MAX };
 	struct proc p = PROC_INIT;
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);

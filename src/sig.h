@@ -25,7 +25,7 @@ struct limit {
 	int64_t after_stop_ms; /* milliseconds the wait may go on after a stop: 0 = ends with it */
 };
 
-/* Block the signals and open the signalfd; SIGCHLD to its default (a parent may have left it ignored), SIGPIPE
+/* Block the signals and open the signalfd; SIGCHLD to its default (a parent may have left it ignored), SIGPIPE and SIGXFSZ
  * ignored. Call once, first thing in main. */
 bool sig_init(struct fault *f) ATTR_MUST_USE;
 
