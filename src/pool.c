@@ -404,6 +404,17 @@ fill_env(struct strv *env)
 }
 
 void
+pool_fill_words(const char *self, const struct settings *st, const char *settings_file, struct strv *argv)
+{
+	strv_add(argv, self);
+	if (settings_file != NULL)
+		strv_addf(argv, "--settings=%s", settings_file);
+	strv_addf(argv, "--state-dir=%s", st->state_dir);
+	strv_addf(argv, "--owner=%s", st->owner);
+	strv_add_all(argv, (const char *const[]){ "pool", "fill", NULL });
+}
+
+void
 pool_kick(const struct settings *st, const char *settings_file)
 {
 	auto_free char *path = xasprintf("%s/pool.log", st->state_dir);
@@ -430,12 +441,7 @@ pool_kick(const struct settings *st, const char *settings_file)
 	now = time(NULL);
 	if (gmtime_r(&now, &tm) != NULL && strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%SZ", &tm) > 0)
 		(void)dprintf(fd, "-- %s\n", when); /* the log has no times else; its loss is no loss */
-	strv_add(&argv, self);
-	if (settings_file != NULL)
-		strv_addf(&argv, "--settings=%s", settings_file);
-	strv_addf(&argv, "--state-dir=%s", st->state_dir);
-	strv_addf(&argv, "--owner=%s", st->owner);
-	strv_add_all(&argv, (const char *const[]){ "pool", "fill", NULL });
+	pool_fill_words(self, st, settings_file, &argv);
 	fill_env(&env);
 	if (proc_start(&p, &spec, &f))
 		proc_let_go(&p);

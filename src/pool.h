@@ -92,6 +92,9 @@ bool pool_make_room(struct building *b);
 int pool_wait(const char *dir);
 bool pool_is_waited_for(const char *dir);
 
+/* The arguments of the next one, of the program self. */
+void pool_fill_words(const char *self, const struct settings *st, const char *settings_file, struct strv *argv);
+
 /* Start `novajob pool fill` in the background; what it says goes to STATE/pool.log. settings_file: --settings, or NULL. */
 void pool_kick(const struct settings *st, const char *settings_file);
 
