@@ -378,7 +378,7 @@ prepare(struct context *ctx, struct fault *f)
 	struct prepare p = { .b = { .st = &ctx->settings, .job = &ctx->job, .state = STATE_INIT, .record = RECORD_INIT,
 		.mine = { .owner = ctx->settings.owner, .key = ctx->job.key, .job_id = ctx->job.id },
 		.limit = limit_in(LIMIT_MS, STOP_AT_ONCE), .discarded = STRV_INIT, .started_ms = clock_ms(), .other_way = look_at_pool }, .times = BUF_INIT,
-		.waiting = -1 };
+		.waiting = -1, .warm = { .settings_file = ctx->settings_file } };
 	bool ok;
 
 	os_client_init(&p.b.c, p.b.st, false, p.b.limit);

@@ -19,6 +19,7 @@
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
+#include "pool.h"
 #include "record.h"
 #include "remote.h"
 #include "ssh_share.h"
@@ -283,6 +284,7 @@ run(struct context *ctx, struct fault *f)
 	if (!state_open(&state, ctx->settings.state_dir, ctx->job.key, false, f) || !record_read(&r, &state, f) ||
 	    !check_record(&r, stage, f) || !settings_from_json(&st, r.resolved, f))
 		return false;
+	pool_remind(&st, &r);
 	known_hosts = keys_known_hosts(&state);
 	identity = keys_identity(&st, &state);
 	t.known_hosts = known_hosts;

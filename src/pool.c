@@ -168,6 +168,7 @@ pool_members_count(const struct pool_members *m, const char *name, enum phase ph
 /* What a job looks for. */
 struct wish {
 	struct building *b;
+	const char *settings_file;
 	char *shape;
 };
 
@@ -200,6 +201,7 @@ write_claim(const struct wish *w, struct record *r, const struct state *from, st
 	json_decref(mine.pool);
 	mine.pool = json_pack("{s:s, s:s, s:s, s:s}", "name", pool_name(r), "key", strrchr(from->job, '/') + 1, "server",
 	    r->server_name, "project", project);
+	json_put(mine.pool, "file", w->settings_file);
 	free(mine.server_id);
 	mine.server_id = xstrdup(r->server_id);
 	return record_write(&mine, &b->state, f);
@@ -295,7 +297,7 @@ bool
 pool_claim(struct building *b, struct pool_claim *claim)
 {
 	auto_pool_members struct pool_members all = POOL_MEMBERS_INIT;
-	struct wish w = { .b = b };
+	struct wish w = { .b = b, .settings_file = claim->settings_file };
 	struct fault f;
 	bool ok = false;
 
@@ -447,6 +449,15 @@ pool_kick(const struct settings *st, const char *settings_file)
 		proc_let_go(&p);
 	else
 		log_say("warning: the pool is not filled in the background: %s", f.text);
+}
+
+void
+pool_remind(const struct settings *st, const struct record *r)
+{
+	const char *file = pool_text(r, "file");
+
+	if (pool_text(r, "key")[0] != '\0' && !pool_is_filling(st->state_dir))
+		pool_kick(st, file[0] == '\0' ? NULL : file);
 }
 
 /* ---- what sweep asks */
