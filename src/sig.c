@@ -57,6 +57,12 @@ sig_stopped(void)
 	return stop_at_ms >= 0;
 }
 
+bool
+sig_seen(void)
+{
+	return stop_at_ms >= 0;
+}
+
 int
 sig_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ms)
 {
