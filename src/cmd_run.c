@@ -319,6 +319,13 @@ const struct cmd cmd_run = {
 	.name = "run",
 	.args = "SCRIPT STAGE",
 	.help = "stage: run SCRIPT in the job's server",
+	.details = "Once for each script of a job. Sends the file SCRIPT to bash in the job's\n"
+	           "server, and passes its output on. STAGE is the runner's name of the script,\n"
+	           "\"build_script\" for example; it is only shown. The script's own exit code is\n"
+	           "written to BUILD_EXIT_CODE_FILE. A lost connection or server is never the\n"
+	           "script's fault. Told to stop, it ends the script's processes in the server.\n",
+	.example = "run script.sh build_script",
+	.see = "novajob.conf(5), ssh-share and alive-timeout",
 	.min_args = 2,
 	.max_args = -1,
 	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,
