@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # fish completion for novajob(1). tests/words.bats compares it with `novajob __words`.
 
-set -l commands config prepare run cleanup settings plan list sweep pool doctor help
+set -l commands config prepare run cleanup settings plan list ssh hold release sweep pool doctor help
 
 complete -c novajob -f
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a config -d 'stage: check the settings'
@@ -11,6 +11,9 @@ complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a cleanup -d
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a settings -d 'show every setting'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a plan -d 'show what would be done for a job'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a list -d 'show the jobs and servers of this owner'
+complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a ssh -d "log in to a job's server"
+complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a hold -d "keep a job's server"
+complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a release -d "delete a job's server that is held"
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a sweep -d 'delete servers that no stage could'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a pool -d 'fill, show or empty the warm pool'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a doctor -d 'check everything a job will need'
@@ -45,6 +48,8 @@ complete -c novajob -l ssh-config -r -F -d 'ssh_config file for ssh'
 complete -c novajob -l create-timeout -x -d 'limit for a server to become ACTIVE'
 complete -c novajob -l stop-grace -x -d 'from TERM to KILL for a script'
 complete -c novajob -l stop-timeout -x -d 'limit for undoing after TERM'
+complete -c novajob -l keep-on-failure -x -d 'how long the server of a failed job is kept'
+complete -c novajob -l max-keep-on-failure -x -d 'longest keep-on-failure a job may set'
 complete -c novajob -l delete-by -x -a 'cleanup timer' -d 'who deletes a server'
 complete -c novajob -l delete-wait -x -d 'how long cleanup looks for a deleted server'
 complete -c novajob -l builds-dir -x -a '(__fish_complete_directories)' -d 'builds_dir told to the runner'

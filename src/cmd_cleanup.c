@@ -1,17 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cmd_cleanup.c - the cleanup stage: delete everything the job owns. It works
- * with no record, no prepare, twice, beside a prepare or run that still lives,
- * and is quiet when all is well (its stderr is the runner's log at WARN).
+ * cmd_cleanup.c - the cleanup stage: delete everything the job owns, or keep
+ * its server for a while where that is wanted. It works with no record, no
+ * prepare, twice, beside a prepare or run that still lives, and is quiet when
+ * all is well (its stderr is the runner's log at WARN).
  */
 #include <inttypes.h>
 #include <string.h>
 
+#include "clock.h"
 #include "cmd.h"
 #include "ending.h"
+#include "holding.h"
 #include "log.h"
+#include "openstack.h"
 #include "record.h"
 #include "ssh_share.h"
+
+#define HOLD_MS        INT64_C(30000)  /* to tell the cloud of a server that is kept: the user waits */
+#define STOP_MS        INT64_C(10000)  /* what is left of it after TERM */
+
+/* From here on a prepare of the same try creates nothing more. arg: the job's settings; NULL: not known. */
+static bool
+begin(struct record *r, void *arg, struct fault *f)
+{
+	int64_t until = arg == NULL ? 0 : holding_until(r, arg, clock_unix());
+
+	if (until == 0)
+		return ending_begin(r, NULL, f);
+	r->phase = PHASE_HELD;
+	r->expires = until;
+	return true;
+}
 
 /*
  * With delete-by = timer: is it enough that the record says `deleting`, or `deleted`? Sweep deletes what the cloud has of
@@ -32,6 +52,44 @@ failed(const struct job *job, struct fault *f)
 	(void)strlcpy(hint, f->hint, sizeof(hint)); /* same size */
 	f->hint[0] = '\0';
 	return fault_wrap(f, "cleanup of job %" PRId64 " (hint: %s)", job->id, hint);
+}
+
+/* The record says that the server is kept; tell the cloud, and the operator. False: there is none to keep. */
+static bool
+keep(const struct ending *e)
+{
+	struct limit limit = limit_in(HOLD_MS, STOP_MS);
+	struct jobserver mine;
+	auto_free char *novajob = holding_program(e->now);
+	char when[40];
+	enum holding came;
+	struct os_client c;
+	struct fault f;
+
+	ending_jobserver(e, &mine);
+	os_client_init(&c, e->st, true, limit);
+	came = holding_tell(&c, &mine, e->r, limit, &f);
+	os_client_end(&c);
+	if (came == HOLDING_GONE)
+		return false;
+	log_say("job %" PRId64 " is over, its server %s is kept until %s: '%s ssh %" PRId64 "' gets in, '%s release %" PRId64 "' deletes it",
+	    e->id, e->r->server_id, clock_utc(when, sizeof(when), e->r->expires), novajob, e->id, novajob, e->id);
+	if (came == HOLDING_NOT_TOLD)
+		log_say("warning: the cloud does not know that server %s is kept: another host's sweep may delete it: %s",
+		    e->r->server_id, f.text);
+	return true;
+}
+
+/* The server that was to be kept is gone: what else there is goes as well. */
+static bool
+not_kept(struct record *r, const struct state *state)
+{
+	struct fault f;
+
+	if (record_update(r, state, ending_begin, NULL, &f))
+		return true;
+	log_say("warning: %s", f.text);
+	return false;
 }
 
 static bool
@@ -55,13 +113,18 @@ cleanup(struct context *ctx, struct fault *f)
 	ok = ok && (!e.has_record || r.phase != PHASE_NONE);
 	if (!ok)
 		log_say("warning: %s; going by what the cloud knows of the job", record_fault.text);
-	noted = ok && e.has_record && record_update(&r, &state, ending_begin, NULL, &record_fault);
+	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
+		e.st = &resolved;
+	noted = ok && e.has_record && record_update(&r, &state, begin, e.st == &resolved ? &resolved : NULL, &record_fault);
 	if (ok && e.has_record && !noted)
 		log_say("warning: %s", record_fault.text);
 	if (state.dir != NULL)
 		share_end(&state, r.try);
-	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
-		e.st = &resolved;
+	if (noted && r.phase == PHASE_HELD) {
+		if (keep(&e))
+			return true;
+		noted = not_kept(&r, &state);
+	}
 	if (left_to_timer(e.st, &r, noted)) {
 		ending_keys(&e);
 		return true;
@@ -72,7 +135,7 @@ cleanup(struct context *ctx, struct fault *f)
 const struct cmd cmd_cleanup = {
 	.name = "cleanup",
 	.args = "",
-	.help = "stage: delete everything the job owns",
+	.help = "stage: delete everything the job owns, or keep its server as keep-on-failure or hold say",
 	.min_args = 0,
 	.max_args = -1,
 	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,
