@@ -55,8 +55,8 @@ struct cmd {
 	bool (*run)(struct context *c, struct fault *f);
 };
 
-extern const struct cmd cmd_config, cmd_prepare, cmd_run, cmd_cleanup, cmd_settings, cmd_plan, cmd_list, cmd_sweep, cmd_pool, cmd_doctor,
-    cmd_help, cmd_words;
+extern const struct cmd cmd_config, cmd_prepare, cmd_run, cmd_cleanup, cmd_settings, cmd_plan, cmd_list, cmd_ssh, cmd_hold, cmd_release, cmd_sweep,
+    cmd_pool, cmd_doctor, cmd_help, cmd_words;
 
 /* The command of a name, hidden ones too, or NULL. */
 const struct cmd *cmd_find(const char *name);

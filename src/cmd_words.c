@@ -67,13 +67,6 @@ offer_files(const struct context *c)
 	(void)puts("file"); /* as above */
 }
 
-/* Has the job a server now? By its record alone: nobody waits for the cloud at a TAB. */
-static bool
-is_live(const struct record *r)
-{
-	return r->phase != PHASE_NONE && r->phase != PHASE_DELETING && r->phase != PHASE_DELETED && r->phase != PHASE_LOST;
-}
-
 /* GitLab's id of the job: what stands behind the last dash of its key. */
 static const char *
 id_of(const char *key)
@@ -83,7 +76,7 @@ id_of(const char *key)
 	return dash == NULL ? key : dash + 1;
 }
 
-/* A job of STATE that lives is added to keys, with its address to the same place of addresses. */
+/* A job of STATE that has a server, by its record alone (nobody waits for the cloud at a TAB), is added to keys, with its address to the same place of addresses. */
 static void
 add_live(const char *dir, const char *key, struct strv *keys, struct strv *addresses)
 {
@@ -93,7 +86,7 @@ add_live(const char *dir, const char *key, struct strv *keys, struct strv *addre
 
 	if (pool_is_key(key) || !text_only(key, KEY_LETTERS)) /* words for a shell */
 		return;
-	if (!state_open(&state, dir, key, false, &f) || !record_read(&r, &state, &f) || !is_live(&r))
+	if (!state_open(&state, dir, key, false, &f) || !record_read(&r, &state, &f) || !record_is_live(&r))
 		return;
 	strv_add(keys, key);
 	strv_add(addresses, r.address == NULL ? "no address yet" : r.address);
