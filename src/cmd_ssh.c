@@ -94,13 +94,13 @@ ssh(struct context *ctx, struct fault *f)
 
 const struct cmd cmd_ssh = {
 	.name = "ssh",
-	.args = "JOB [COMMAND...]",
+	.args = "JOB [COMMAND ...]",
 	.help = "log in to the server of a job that runs, or that is held; or run a command there",
-	.details = "JOB is the job's id, or its whole key as list shows it. The login is the job's own:\n"
-	           "its user, its key, its pinned host key. Without COMMAND it is a shell; the words of\n"
-	           "COMMAND are joined by blanks and run by the server's shell, as ssh(1) does it. On the\n"
+	.details = "JOB is the job's id, or its whole key as list shows it. The login is the job's:\n"
+	           "its user, its key, its pinned host key. Without COMMAND it is a shell; the words\n"
+	           "of COMMAND are joined by blanks and run by the server's shell, as ssh(1) does it.\n"
+	           "The exit code is COMMAND's, or 255, ssh's own, where no login came to be. On the\n"
 	           "host that ran the job, as the runner's user. Starts no openstack.\n",
-	.exits = "  255 no login, as of ssh(1); any other code is that of COMMAND\n",
 	.example = "ssh 1234 uptime",
 	.see = "novajob.conf(5), A SERVER THAT IS KEPT",
 	.min_args = 1,
