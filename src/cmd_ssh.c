@@ -98,7 +98,7 @@ const struct cmd cmd_ssh = {
 	.help = "log in to the server of a job that runs, or that is held; or run a command there",
 	.details = "JOB is the job's id, or its whole key as list shows it. The login is the job's:\n"
 	           "its user, its key, its pinned host key. Without COMMAND it is a shell; the words\n"
-	           "of COMMAND are joined by blanks and run by the server's shell, as ssh(1) does it.\n"
+	           "of COMMAND, joined by blanks, are run by the server's shell, as ssh(1) does it.\n"
 	           "The exit code is COMMAND's, or 255, ssh's own, where no login came to be. On the\n"
 	           "host that ran the job, as the runner's user. Starts no openstack.\n",
 	.example = "ssh 1234 uptime",
