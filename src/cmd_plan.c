@@ -353,6 +353,12 @@ const struct cmd cmd_plan = {
 	.name = "plan",
 	.args = "[--json]",
 	.help = "show what would be done for the job of this environment; run nothing",
+	.details = "With the environment of a stage (JOB_RESPONSE_FILE, the job's variables): every\n"
+	           "setting as it holds for that job, and every command that its stages would run.\n"
+	           "Runs nothing and writes nothing. What it refuses, config would refuse.\n",
+	.exits = "  1   the job asks for what is not allowed\n",
+	.example = "plan",
+	.see = "novajob.conf(5), WHAT A JOB MAY CHOOSE",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS | CMD_JOB_VARS | CMD_JOB | CMD_FRESH,

@@ -383,10 +383,12 @@ os_server_set(struct os_client *c, const char *id, const char *name, const struc
 {
 	auto_strv struct strv words = STRV_INIT;
 	auto_answer struct os_answer a = OS_ANSWER_INIT;
-	auto_free char *what = xasprintf("rename server %s to '%s'", id, name);
+	auto_free char *what = name == NULL ? xasprintf("set properties of server %s", id) :
+	    xasprintf("rename server %s to '%s'", id, name);
 
 	strv_add_all(&words, (const char *const[]){ "server", "set", NULL });
-	strv_addf(&words, "--name=%s", name);
+	if (name != NULL)
+		strv_addf(&words, "--name=%s", name);
 	for (size_t i = 0; i < properties->len; i++)
 		strv_addf(&words, "--property=%s", properties->v[i]);
 	strv_add(&words, id);

@@ -117,8 +117,8 @@ bool os_server_show(struct os_client *c, const char *id, struct limit limit, str
 bool os_server_delete(struct os_client *c, const char *id, struct limit limit, struct fault *f) ATTR_MUST_USE;
 
 /*
- * Give a server another name and further properties ("name=value" each; those of a name it has are replaced). Repeated
- * while the fault is transient. On failure some of it may be done: the name alone, or the properties, too.
+ * Give a server another name (NULL: keep it) and further properties ("name=value" each; those of a name it has are
+ * replaced). Repeated while the fault is transient. On failure some of it may be done: the name alone, or the properties, too.
  */
 bool os_server_set(struct os_client *c, const char *id, const char *name, const struct strv *properties, struct limit limit,
     struct fault *f) ATTR_MUST_USE;

@@ -204,6 +204,8 @@ write_claim(const struct wish *w, struct record *r, const struct state *from, st
 	json_put(mine.pool, "file", w->settings_file);
 	free(mine.server_id);
 	mine.server_id = xstrdup(r->server_id);
+	mine.created = r->created;
+	mine.warm = true;
 	return record_write(&mine, &b->state, f);
 }
 
@@ -268,6 +270,8 @@ write_without(struct record *r, void *arg, struct fault *f)
 		return fault_set(f, FAULT_LOCAL, "the record is another try's");
 	free(r->server_id);
 	r->server_id = NULL;
+	r->created = 0;
+	r->warm = false;
 	json_decref(r->pool);
 	r->pool = NULL;
 	return true;
@@ -462,12 +466,6 @@ pool_remind(const struct settings *st, const struct record *r)
 
 /* ---- what sweep asks */
 
-static bool
-is_live(const struct record *r)
-{
-	return r->phase == PHASE_CREATING || r->phase == PHASE_READY;
-}
-
 bool
 pool_claimer(const char *dir, const struct record *r, struct state *state, struct record *mine)
 {
@@ -476,7 +474,7 @@ pool_claimer(const char *dir, const struct record *r, struct state *state, struc
 
 	if (r->phase != PHASE_CLAIMED || job[0] == '\0' || job[0] == '.' || strchr(job, '/') != NULL || r->server_id == NULL)
 		return false;
-	return state_open(state, dir, job, false, &f) && record_read(mine, state, &f) && is_live(mine) &&
+	return state_open(state, dir, job, false, &f) && record_read(mine, state, &f) && record_is_live(mine) &&
 	    mine->server_id != NULL && strcmp(mine->server_id, r->server_id) == 0;
 }
 
@@ -492,7 +490,7 @@ find_owner(const char *dir, const char *id, struct record *r)
 		auto_state struct state state = STATE_INIT;
 
 		if (!pool_is_key(keys.v[i]) && state_open(&state, dir, keys.v[i], false, &f) && record_read(r, &state, &f) &&
-		    is_live(r) && r->server_id != NULL && strcmp(r->server_id, id) == 0)
+		    record_is_live(r) && r->server_id != NULL && strcmp(r->server_id, id) == 0)
 			return;
 	}
 	record_free(r);
