@@ -302,28 +302,8 @@ note_end(const struct context *ctx, const struct state *state, struct record *r,
 		log_say("%s worked this time: the server is not kept for its failure", stage);
 }
 
-/* How many bytes a shell will take of the file: all but NUL bytes, which it drops. Negative with errno: it cannot be read. */
-static int64_t
-count_bytes(int fd)
-{
-	char block[16384];
-	int64_t count = 0;
-	ssize_t n;
-
-	while ((n = read(fd, block, sizeof(block))) > 0) {
-		const char *at = block, *end = block + n;
-
-		count += n;
-		while ((at = memchr(at, '\0', (size_t)(end - at))) != NULL) {
-			at++;
-			count--;
-		}
-	}
-	return n < 0 ? -1 : count;
-}
-
 static int
-open_script(const char *path, int64_t *size, struct fault *f)
+open_script(const char *path, struct fault *f)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
@@ -334,11 +314,6 @@ open_script(const char *path, int64_t *size, struct fault *f)
 	}
 	if (!S_ISREG(st.st_mode)) {
 		(void)fault_set(f, FAULT_LOCAL, "the script '%s' is no file", path);
-		return -1;
-	}
-	*size = count_bytes(fd);
-	if (*size < 0) {
-		(void)fault_errno(f, FAULT_LOCAL, "cannot read the script '%s'", path);
 		return -1;
 	}
 	return steal_fd(&fd);
@@ -362,7 +337,7 @@ run(struct context *ctx, struct fault *f)
 		return fault_errno(f, FAULT_LOCAL, "cannot remove the last script's exit code '%s'", code);
 	if (!ctx->job.known)
 		return fault_set(f, FAULT_LOCAL, "%s is not run: JOB_RESPONSE_FILE is empty", stage);
-	if ((fd = open_script(ctx->argv[0], &script.size, f)) < 0)
+	if ((fd = open_script(ctx->argv[0], f)) < 0)
 		return false;
 	if (!state_open(&state, ctx->settings.state_dir, ctx->job.key, false, f) || !record_read(&r, &state, f) ||
 	    !check_record(&r, stage, f) || !settings_from_json(&st, r.resolved, f))

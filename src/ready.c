@@ -104,7 +104,6 @@ run_step(const struct ssh_target *t, const struct step *s, const char *text, siz
 	if ((fd = make_file(&b, f)) < 0)
 		return false;
 	script.fd = fd;
-	script.size = (int64_t)b.len;
 	script.limit = limit_min(limit, s->timeout_ms);
 	if (script.grace_ms > t->settings->stop_grace)
 		script.grace_ms = t->settings->stop_grace;
