@@ -55,6 +55,7 @@ complete -c novajob -l max-life -x -d 'longest life of a server'
 complete -c novajob -l openstack -r -F -d 'the openstack program'
 complete -c novajob -l ssh -r -F -d 'the ssh program'
 complete -c novajob -l openstack-session -x -a 'yes no' -d 'one openstack process per stage'
+complete -c novajob -l job-log -x -a 'gitlab plain' -d 'colours and folded sections in the job log'
 complete -c novajob -l job-may-set -x -d 'settings a job may set'
 complete -c novajob -l trust-variables -x -a 'yes no' -d "believe the job's variables"
 complete -c novajob -l call-timeout -x -d 'limit for one call of openstack'

@@ -191,10 +191,10 @@ cleanup(struct context *ctx, struct fault *f)
 	has_record = ok && (!record_read(&r, &state, &record_fault) || r.phase != PHASE_NONE);
 	ok = ok && (!has_record || r.phase != PHASE_NONE);
 	if (!ok)
-		log_say("warning: %s; going by what the cloud knows of the job", record_fault.text);
+		log_warn("%s; going by what the cloud knows of the job", record_fault.text);
 	noted = ok && has_record && record_update(&r, &state, begin, NULL, &record_fault);
 	if (ok && has_record && !noted)
-		log_say("warning: %s", record_fault.text);
+		log_warn("%s", record_fault.text);
 	if (state.dir != NULL)
 		share_end(&state, r.try);
 	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
@@ -208,7 +208,7 @@ cleanup(struct context *ctx, struct fault *f)
 	if (!to.done && state.job != NULL)
 		destroy_keys(&to);
 	if (to.keys_left && settings_keys_per_job(st)) /* else nothing is secret */
-		log_say("warning: %s", to.keys.text);
+		log_warn("%s", to.keys.text);
 	return ok || failed(job, f);
 }
 

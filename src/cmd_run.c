@@ -202,7 +202,8 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 		(void)fault_set(f, FAULT_SSH, "%s: the script did not arrive whole and was not run", stage);
 		return false;
 	case REMOTE_NO_BASH:
-		return fault_set(f, FAULT_SETTING, "%s: the server has no bash, which the runner's scripts need", stage);
+		(void)fault_set(f, FAULT_SETTING, "%s: the server has no bash, which the runner's scripts need", stage);
+		return fault_hint(f, "install bash in the image");
 	case REMOTE_STOPPED:
 	case REMOTE_LOG_BROKEN:
 		(void)fault_set(f, FAULT_STOPPED, "%s: stopped%s; %s", stage,
@@ -307,7 +308,7 @@ run(struct context *ctx, struct fault *f)
 			result.end = REMOTE_STOPPED;
 			result.confirmed = true;
 		} else if (fate == FATE_UNKNOWN) {
-			log_say("was the server shut down under the script? %s", why);
+			log_warn("nobody can tell whether the server was shut down under the script: %s", why);
 		}
 	}
 	return judge(&result, stage, f);
@@ -319,6 +320,6 @@ const struct cmd cmd_run = {
 	.help = "stage: run SCRIPT in the job's server",
 	.min_args = 2,
 	.max_args = -1,
-	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,
+	.flags = CMD_STAGE | CMD_JOB_LOG | CMD_SETTINGS | CMD_JOB,
 	.run = run,
 };
