@@ -128,6 +128,8 @@ write_named(struct record *r, void *arg, struct fault *f)
 
 	if (r->server_id == NULL || strcmp(r->server_id, was->server_id) != 0 || strcmp(r->try, was->try) != 0)
 		return fault_set(f, FAULT_LOCAL, "the job has it no more");
+	if (r->expires != was->expires)
+		return fault_set(f, FAULT_LOCAL, "it was held meanwhile, and the cloud may have been told its old expiry");
 	json_decref(r->pool);
 	r->pool = NULL;
 	return true;
@@ -141,8 +143,8 @@ hand_over(struct fill *p, const struct record *r, const struct state *job_state,
 	auto_record struct record now = RECORD_INIT;
 	int64_t life = mine->expires - json_int(r->pool, "made", mine->expires);
 
-	if (mine->phase != PHASE_READY || pool_text(mine, "key")[0] == '\0')
-		return mine->phase == PHASE_READY; /* still being claimed; or handed over before */
+	if (mine->phase == PHASE_CREATING || pool_text(mine, "key")[0] == '\0')
+		return mine->phase != PHASE_CREATING; /* still being claimed; or handed over before */
 	strv_addf(&properties, "novajob:job=%s", strrchr(job_state->job, '/') + 1);
 	strv_addf(&properties, "novajob:try=%s", mine->try);
 	strv_addf(&properties, "novajob:project=%s", pool_text(mine, "project"));
