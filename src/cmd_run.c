@@ -205,7 +205,8 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 		(void)fault_set(f, FAULT_SSH, "%s: the script did not arrive whole and was not run", stage);
 		return false;
 	case REMOTE_NO_BASH:
-		return fault_set(f, FAULT_SETTING, "%s: the server has no bash, which the runner's scripts need", stage);
+		(void)fault_set(f, FAULT_SETTING, "%s: the server has no bash, which the runner's scripts need", stage);
+		return fault_hint(f, "install bash in the image");
 	case REMOTE_STOPPED:
 	case REMOTE_LOG_BROKEN:
 		(void)fault_set(f, FAULT_STOPPED, "%s: stopped%s; %s", stage,
@@ -295,7 +296,7 @@ note_end(const struct context *ctx, const struct state *state, struct record *r,
 	if (failed ? r->failed != NULL : r->failed == NULL || strcmp(r->failed, n.stage) != 0)
 		return;
 	if (!record_update(&now, state, note_failed, &n, &f))
-		log_say("warning: the server is not kept for this failure: %s", f.text);
+		log_warn("the server is not kept for this failure: %s", f.text);
 	else if (failed)
 		say_kept(ctx, &now, st);
 	else if (now.hold_ms <= 0)
@@ -367,7 +368,7 @@ run(struct context *ctx, struct fault *f)
 			result.end = REMOTE_STOPPED;
 			result.confirmed = true;
 		} else if (fate == FATE_UNKNOWN) {
-			log_say("was the server shut down under the script? %s", why);
+			log_warn("nobody can tell whether the server was shut down under the script: %s", why);
 		}
 	}
 	if (result.end == REMOTE_EXITED)
@@ -388,6 +389,6 @@ const struct cmd cmd_run = {
 	.see = "novajob.conf(5), ssh-share and alive-timeout",
 	.min_args = 2,
 	.max_args = -1,
-	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,
+	.flags = CMD_STAGE | CMD_JOB_LOG | CMD_SETTINGS | CMD_JOB,
 	.run = run,
 };

@@ -195,6 +195,17 @@ parse_line(struct line *l, int argc, char **argv, struct fault *f)
 	return l->globals.help || l->globals.version || check_operands(l, f);
 }
 
+/* Who reads what a command says. s NULL: not read yet, so that the environment alone can tell. */
+static enum log_reader
+reader_of(const struct cmd *cmd, const struct settings *s)
+{
+	const char *word = s != NULL ? s->job_log : getenv("NOVAJOB_JOB_LOG");
+
+	if ((cmd->flags & CMD_JOB_LOG) == 0)
+		return LOG_FOR_OPERATOR;
+	return word != NULL && strcmp(word, "plain") == 0 ? LOG_FOR_AUTHOR : LOG_FOR_GITLAB;
+}
+
 /* Do what the command's flags ask for, then the command. */
 static bool
 run_command(const struct line *l, struct fault *f)
@@ -215,8 +226,12 @@ run_command(const struct line *l, struct fault *f)
 		.resolved = (flags & (CMD_JOB_VARS | CMD_FRESH)) == CMD_JOB_VARS,
 		.compat = c.compat,
 	};
-	bool is_fine = (flags & CMD_SETTINGS) == 0 || settings_load(&c.settings, &from, f);
+	bool is_fine;
 
+	log_set_reader(reader_of(l->cmd, NULL));
+	is_fine = (flags & CMD_SETTINGS) == 0 || settings_load(&c.settings, &from, f);
+	if (is_fine)
+		log_set_reader(reader_of(l->cmd, &c.settings));
 	if (is_fine && (flags & CMD_JOB) != 0) {
 		is_fine = job_read(&c.job, c.settings.trust_variables, f);
 		if (is_fine && c.job.known)
@@ -276,6 +291,7 @@ main(int argc, char **argv)
 	is_fine = is_fine && act(&l, &f);
 	if (is_fine && in_stage && sig_stopped()) /* told to stop: a 0 would mean "prepared" (contract.md §0.5) */
 		is_fine = fault_set(&f, FAULT_STOPPED, "stopped by the runner (cancel or time-out)");
+	log_section_end();
 	if (!is_fine)
 		log_fault(&f);
 	code = is_fine ? 0 : fault_exit_code(&f, in_stage);

@@ -343,6 +343,8 @@ remote_run(const struct ssh_target *t, const struct remote_script *script, struc
 	if (!proc_start(&run.ssh, &spec, f))
 		return false;
 	relay_init(&run.relay, script->out_fd, mark);
+	if (script->no_cr)
+		relay_no_cr(&run.relay);
 	while (!is_over(&run)) {
 		if (run.step == RUNNING && is_to_stop(&run))
 			start_stop(&run);

@@ -39,6 +39,7 @@ struct remote_result {
 struct remote_script {
 	int fd;             /* an open regular file, read from its start; borrowed */
 	int out_fd;         /* where its output goes; borrowed */
+	bool no_cr;         /* that is among our own lines: a carriage return ends a line (relay.h) */
 	int64_t grace_ms;   /* from TERM to KILL when it is to stop */
 	struct limit limit; /* how long it may take; a stop ends it at once, whatever this says */
 };
