@@ -82,10 +82,10 @@ const struct cmd cmd_hold = {
 	.name = "hold",
 	.args = "JOB TIME",
 	.help = "keep a job's server: for so long after the job, or, when it is held already, from now on",
-	.details = "JOB is the job's id, or its whole key as list shows it; TIME has a unit, as 90s, 20m,\n"
-	           "2h or 1d, at most 30 days. Of a job that runs it is noted, and counts from its\n"
-	           "cleanup; of a server that is held it counts from now, longer or shorter than before.\n"
-	           "On the host that ran the job, as the runner's user.\n",
+	.details = "JOB is the job's id, or its whole key as list shows it; TIME has a unit, as 90s,\n"
+	           "20m, 2h or 1d, at most 30 days. Of a job that runs it is noted, and counts from\n"
+	           "its cleanup; of a server that is held it counts from now, longer or shorter than\n"
+	           "before. On the host that ran the job, as the runner's user.\n",
 	.example = "hold 1234 2h",
 	.see = "novajob.conf(5), A SERVER THAT IS KEPT",
 	.min_args = 2,

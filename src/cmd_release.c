@@ -54,8 +54,8 @@ const struct cmd cmd_release = {
 	.name = "release",
 	.args = "JOB",
 	.help = "delete a job's server that is held; of a job that runs: do not keep it",
-	.details = "JOB is the job's id, or its whole key as list shows it. Deletes a server that is held,\n"
-	           "with its floating address and keys; of a job that runs it takes hold, and\n"
+	.details = "JOB is the job's id, or its whole key as list shows it. Deletes a server that is\n"
+	           "held, with its floating address and keys; of a job that runs it takes hold, and\n"
 	           "keep-on-failure, back. On the host that ran the job, as the runner's user.\n",
 	.example = "release 1234",
 	.see = "novajob.conf(5), A SERVER THAT IS KEPT",

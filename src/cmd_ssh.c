@@ -94,12 +94,13 @@ ssh(struct context *ctx, struct fault *f)
 
 const struct cmd cmd_ssh = {
 	.name = "ssh",
-	.args = "JOB [COMMAND...]",
+	.args = "JOB [COMMAND ...]",
 	.help = "log in to the server of a job that runs, or that is held; or run a command there",
-	.details = "JOB is the job's id, or its whole key as list shows it. The login is the job's own:\n"
-	           "its user, its key, its pinned host key. Without COMMAND it is a shell; the words of\n"
-	           "COMMAND are joined by blanks and run by the server's shell, as ssh(1) does it. On the\n"
-	           "host that ran the job, as the runner's user. Starts no openstack.\n",
+	.details = "JOB is the job's id, or its whole key as list shows it. The login is the job's\n"
+	           "own: its user, its key, its pinned host key. Without COMMAND it is a shell; the\n"
+	           "words of COMMAND are joined by blanks and run by the server's shell, as ssh(1)\n"
+	           "does it. On the host that ran the job, as the runner's user. Starts no\n"
+	           "openstack.\n",
 	.exits = "  255 no login, as of ssh(1); any other code is that of COMMAND\n",
 	.example = "ssh 1234 uptime",
 	.see = "novajob.conf(5), A SERVER THAT IS KEPT",
