@@ -135,7 +135,7 @@ cleanup(struct context *ctx, struct fault *f)
 const struct cmd cmd_cleanup = {
 	.name = "cleanup",
 	.args = "",
-	.help = "stage: delete everything the job owns, or keep its server as keep-on-failure or hold say",
+	.help = "stage: delete everything the job owns; or keep the server, if that is wished",
 	.details = "The last stage of a job, after its success, failure or cancel. Deletes its\n"
 	           "server, floating address and keys, and looks for delete-wait until the server is\n"
 	           "gone. With delete-by = timer it only notes that the job is over, and sweep\n"

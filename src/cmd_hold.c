@@ -81,7 +81,7 @@ hold(struct context *ctx, struct fault *f)
 const struct cmd cmd_hold = {
 	.name = "hold",
 	.args = "JOB TIME",
-	.help = "keep a job's server: for so long after the job, or, when it is held already, from now on",
+	.help = "keep a job's server so long after the job; or from now on, when it is held",
 	.details = "JOB is the job's id, or its whole key as list shows it; TIME has a unit, as 90s,\n"
 	           "20m, 2h or 1d, at most 30 days. Of a job that runs it is noted, and counts from\n"
 	           "its cleanup; of a server that is held it counts from now, longer or shorter than\n"
