@@ -48,14 +48,14 @@ greet(const struct jobfind *j)
 	char when[40], span[40];
 
 	if (j->r.lost != NULL)
-		log_warn("the job has lost this server: %s", j->r.lost);
+		log_say("warning: the job has lost this server: %s", j->r.lost);
 	if (j->r.phase != PHASE_HELD)
 		log_say("server %s, of a job that runs", j->r.server_id);
 	else if (j->r.expires > now)
 		log_say("server %s, held until %s, for %s more", j->r.server_id, clock_utc(when, sizeof(when), j->r.expires),
 		    clock_rough(span, sizeof(span), j->r.expires - now));
 	else
-		log_warn("server %s is held no longer: the next sweep deletes it ('novajob hold %" PRId64 " 1h' keeps it)",
+		log_say("warning: server %s is held no longer: the next sweep deletes it ('novajob hold %" PRId64 " 1h' keeps it)",
 		    j->r.server_id, j->id);
 }
 
@@ -96,11 +96,12 @@ const struct cmd cmd_ssh = {
 	.name = "ssh",
 	.args = "JOB [COMMAND ...]",
 	.help = "log in to the server of a job that runs, or that is held; or run a command there",
-	.details = "JOB is the job's id, or its whole key as list shows it. The login is the job's:\n"
-	           "its user, its key, its pinned host key. Without COMMAND it is a shell; the words\n"
-	           "of COMMAND, joined by blanks, are run by the server's shell, as ssh(1) does it.\n"
-	           "The exit code is COMMAND's, or 255, ssh's own, where no login came to be. On the\n"
-	           "host that ran the job, as the runner's user. Starts no openstack.\n",
+	.details = "JOB is the job's id, or its whole key as list shows it. The login is the job's\n"
+	           "own: its user, its key, its pinned host key. Without COMMAND it is a shell; the\n"
+	           "words of COMMAND are joined by blanks and run by the server's shell, as ssh(1)\n"
+	           "does it. On the host that ran the job, as the runner's user. Starts no\n"
+	           "openstack.\n",
+	.exits = "  255 no login, as of ssh(1); any other code is that of COMMAND\n",
 	.example = "ssh 1234 uptime",
 	.see = "novajob.conf(5), A SERVER THAT IS KEPT",
 	.min_args = 1,

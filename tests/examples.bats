@@ -207,7 +207,7 @@ inline_settings() {
 
 @test "each command's example in help works, as a job has it: the stages in their order, then the operator's" {
 	local command example
-	echo '{"id": 1, "job_info": {"project_id": 1}, "git_info": {"repo_url": "https://gitlab.example/a/b.git"}}' >job.json
+	echo '{"id": 1234, "job_info": {"project_id": 1}, "git_info": {"repo_url": "https://gitlab.example/a/b.git"}}' >job.json # as in the examples
 	export JOB_RESPONSE_FILE=$PWD/job.json
 	echo 'echo from the script' >script.sh
 	novajob __words | sed -n 's/^cmd \([^\t]*\).*/\1/p' >"$T/all"

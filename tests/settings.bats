@@ -46,7 +46,7 @@ setup()
 	run -0 novajob --flavor=a -- settings
 	run -0 novajob help -- config
 	assert_output --partial 'usage: novajob [option ...] config'
-	refused 64 "help: unknown command '--json'" novajob help -- --json
+	refused 64 "help: '--json' is no command" novajob help -- --json
 	refused 64 "unexpected operand '--json'" novajob settings -- --json
 }
 
@@ -306,7 +306,7 @@ setup()
 	done
 	run -0 novajob --version
 	assert_output --regexp '^novajob [0-9]+\.[0-9]+\.[0-9]+$'
-	refused 64 "unknown command 'x'" novajob help x
+	refused 64 "'x' is no command and no setting" novajob help x
 }
 
 @test "a stdout that is full or closed is an error" {
