@@ -487,6 +487,12 @@ awaited(char *out, size_t size, const char *text)
 	return out;
 }
 
+static enum building_wait_for
+wait_for(const char *text)
+{
+	return strstr(text, "No valid host") != NULL ? WAIT_ROOM : strstr(text, "429") != NULL ? WAIT_REQUESTS : WAIT_QUOTA;
+}
+
 /*
  * May another choice help? One without room, a quota of cores or memory, a zone that is not there or fails; not what
  * counts servers or requests.
@@ -525,19 +531,24 @@ next_choice(struct building *b, const struct fault *why, struct fault *full)
 }
 
 bool
-building_pause(struct building *b, const char *what, int64_t began, int64_t *tell, struct limit limit)
+building_pause(struct building *b, enum building_wait_for kind, const char *what, int64_t began, int64_t *tell,
+    struct limit limit)
 {
 	int64_t pause = FULL_PAUSE_MS + (int64_t)arc4random_uniform(FULL_PAUSE_MS);
+	int64_t now = clock_ms();
 	char span[32];
+	bool in_time;
 
 	if (limit_over(limit))
 		return false;
-	if (clock_ms() >= *tell) {
-		log_say("waiting for %s, %s so far", what, clock_span(span, sizeof(span), clock_ms() - began));
-		*tell = clock_ms() + STILL_MS;
+	if (now >= *tell) {
+		log_say("waiting for %s, %s so far", what, clock_span(span, sizeof(span), now - began));
+		*tell = now + STILL_MS;
 	}
 	os_client_rest(&b->c); /* others may use the slot, one of them to delete a server */
-	return limit_sleep(limit, pause < limit_left_ms(limit) ? pause : limit_left_ms(limit));
+	in_time = limit_sleep(limit, pause < limit_left_ms(limit) ? pause : limit_left_ms(limit));
+	b->waited_ms[kind] += clock_ms() - now;
+	return in_time;
 }
 
 struct limit
@@ -571,7 +582,7 @@ building_run(struct building *b, struct fault *f)
 		b->choices.at = 0;
 		if (b->other_way != NULL && b->other_way(b, f))
 			return true;
-		if (building_pause(b, awaited(what, sizeof(what), f->text), began, &tell, limit))
+		if (building_pause(b, wait_for(f->text), awaited(what, sizeof(what), f->text), began, &tell, limit))
 			continue;
 		if (sig_stopped())
 			return limit_fault(f, FAULT_STOPPED, "stopped");

@@ -483,8 +483,8 @@ find_owner(const char *dir, const char *id, struct record *r)
 struct sweeping
 pool_judge(const char *dir, const struct os_server *s, bool filling, bool clock_ok)
 {
-	static const struct sweeping orphan = { true, "of the pool, without a record here" },
-		unfinished = { true, "of the pool: whoever made it has ended" }, over = { true, "of the pool, given up" };
+	static const struct sweeping orphan = { true, true, "of the pool, without a record here" },
+		unfinished = { true, true, "of the pool: whoever made it has ended" }, over = { true, false, "of the pool, given up" };
 	auto_state struct state state = STATE_INIT;
 	auto_record struct record r = RECORD_INIT, owner = RECORD_INIT;
 	auto_fd int lock = -1;
