@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # fish completion for novajob(1). tests/words.bats compares it with `novajob __words`.
 
-set -l commands config prepare run cleanup settings plan list sweep pool doctor help
+set -l commands config prepare run cleanup settings plan list sweep pool metrics doctor help
 
 complete -c novajob -f
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a config -d 'stage: check the settings'
@@ -13,6 +13,7 @@ complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a plan -d 's
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a list -d 'show the jobs and servers of this owner'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a sweep -d 'delete servers that no stage could'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a pool -d 'fill, show or empty the warm pool'
+complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a metrics -d 'print what was counted, for Prometheus'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a doctor -d 'check everything a job will need'
 complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a help -d 'show the usage'
 complete -c novajob -n "__fish_seen_subcommand_from help; and test (count (commandline -opc)) -eq 2" -a "$commands"
@@ -50,6 +51,8 @@ complete -c novajob -l delete-wait -x -d 'how long cleanup looks for a deleted s
 complete -c novajob -l builds-dir -x -a '(__fish_complete_directories)' -d 'builds_dir told to the runner'
 complete -c novajob -l cache-dir -x -a '(__fish_complete_directories)' -d 'cache_dir told to the runner'
 complete -c novajob -l state-dir -x -a '(__fish_complete_directories)' -d 'where the records are'
+complete -c novajob -l log-file -r -F -a journal -d 'where events go'
+complete -c novajob -l log-format -x -a 'text json' -d 'how an event is written'
 complete -c novajob -l owner -x -d 'name this host owns servers by'
 complete -c novajob -l max-life -x -d 'longest life of a server'
 complete -c novajob -l openstack -r -F -d 'the openstack program'

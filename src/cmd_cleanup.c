@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "account.h"
 #include "clock.h"
 #include "cmd.h"
 #include "floating.h"
@@ -14,6 +15,7 @@
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
+#include "outcome.h"
 #include "pool.h"
 #include "record.h"
 #include "ssh_share.h"
@@ -115,11 +117,12 @@ release_floating(struct os_client *c, const struct settings *st, const struct jo
 	    fault_hint(f, "'openstack floating ip list --long' tells by its description what may be left");
 }
 
-/* Delete, and tell *phase what the record is to say afterwards. now: the settings that hold today. */
+/* Delete, and tell *phase what the record is to say afterwards. st: the job's own settings. */
 static bool
-delete_all(const struct settings *st, const struct settings *now, const struct job *job, const struct record *r,
-    enum phase *phase, struct fault *f)
+delete_all(struct context *ctx, const struct settings *st, const struct record *r, enum phase *phase, struct fault *f)
 {
+	const struct settings *now = &ctx->settings;
+	const struct job *job = &ctx->job;
 	enum phase floating = PHASE_DELETED;
 	bool servers_ok = true, floating_ok = true, is_wanted;
 	struct fault other;
@@ -127,6 +130,7 @@ delete_all(const struct settings *st, const struct settings *now, const struct j
 
 	os_client_init(&c, st, true, limit_in(QUEUE_MS, STOP_MS));
 	if (!slots_take(&c.slots, c.slot_limit, f)) {
+		os_client_cost(&c, &ctx->cost);
 		os_client_end(&c);
 		*phase = PHASE_DELETING;
 		return false;
@@ -139,6 +143,7 @@ delete_all(const struct settings *st, const struct settings *now, const struct j
 		floating_ok = true;
 		floating = PHASE_DELETED;
 	}
+	os_client_cost(&c, &ctx->cost);
 	os_client_end(&c);
 	if (*phase == PHASE_DELETED || floating == PHASE_DELETING) /* what is still there goes before what may turn up */
 		*phase = floating;
@@ -153,6 +158,19 @@ static bool
 left_to_timer(const struct settings *st, const struct record *r, bool noted)
 {
 	return noted && strcmp(st->delete_by, "timer") == 0 && (r->phase == PHASE_DELETING || r->phase == PHASE_DELETED);
+}
+
+/* How the job ended, when it is over; and how far cleanup has come. state: NULL when it is none of ours. */
+static void
+give_account(struct context *ctx, const struct state *state, const struct record *r, const char *left)
+{
+	const char *outcome = state == NULL ? NULL : outcome_take(state, false);
+
+	event_text(&ctx->event, "server", r->server_id);
+	event_text(&ctx->event, "left", left);
+	event_text(&ctx->event, "outcome", outcome);
+	if (outcome != NULL)
+		metrics_add(&ctx->metrics, METRIC_JOBS, outcome, NULL, 1);
 }
 
 /* All in one line: each is an entry of the runner's log. */
@@ -180,14 +198,15 @@ cleanup(struct context *ctx, struct fault *f)
 	const struct settings *st = &ctx->settings;
 	struct finish to = { .phase = PHASE_DELETED };
 	struct fault record_fault;
-	bool has_record, noted, ok;
+	bool opened, has_record, noted, ok;
 
 	if (!job->known) {
 		log_say("JOB_RESPONSE_FILE is empty: the job never began, nothing to clean up");
+		ctx->event.name = NULL;
 		return true;
 	}
 	/* A state directory in trouble must not keep us from deleting: the cloud knows what is the job's. */
-	ok = state_open(&state, st->state_dir, job->key, false, &record_fault);
+	opened = ok = state_open(&state, st->state_dir, job->key, false, &record_fault);
 	has_record = ok && (!record_read(&r, &state, &record_fault) || r.phase != PHASE_NONE);
 	ok = ok && (!has_record || r.phase != PHASE_NONE);
 	if (!ok)
@@ -200,7 +219,7 @@ cleanup(struct context *ctx, struct fault *f)
 	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
 		st = &resolved;
 	noted = left_to_timer(st, &r, noted);
-	ok = noted || delete_all(st, &ctx->settings, job, &r, &to.phase, f);
+	ok = noted || delete_all(ctx, st, &r, &to.phase, f);
 	to.try = r.try;
 	to.state = &state;
 	if (has_record && !noted && !record_update(&after, &state, finish, &to, &record_fault))
@@ -209,6 +228,8 @@ cleanup(struct context *ctx, struct fault *f)
 		destroy_keys(&to);
 	if (to.keys_left && settings_keys_per_job(st)) /* else nothing is secret */
 		log_say("warning: %s", to.keys.text);
+	give_account(ctx, opened ? &state : NULL, &r, noted ? "timer" : to.phase == PHASE_DELETED ? "nothing" :
+	    to.phase == PHASE_LOST ? "unseen" : "deleting");
 	return ok || failed(job, f);
 }
 

@@ -349,6 +349,18 @@ pool_make_room(struct building *b)
 	return false;
 }
 
+/* ---- for people and machines */
+
+void
+pool_names(const struct pool_members *m, const struct pool_wants *w, struct strv *names)
+{
+	for (size_t i = 0; i < w->len; i++)
+		strv_add(names, w->v[i].name);
+	for (size_t i = 0; i < m->len; i++)
+		if (!strv_has(names, pool_name(&m->v[i].r)))
+			strv_add(names, pool_name(&m->v[i].r));
+}
+
 /* ---- who waits, who fills */
 
 static int
@@ -434,6 +446,8 @@ pool_kick(const struct settings *st, const char *settings_file)
 		strv_addf(&argv, "--settings=%s", settings_file);
 	strv_addf(&argv, "--state-dir=%s", st->state_dir);
 	strv_addf(&argv, "--owner=%s", st->owner);
+	strv_addf(&argv, "--log-file=%s", st->log_file == NULL ? "" : st->log_file);
+	strv_addf(&argv, "--log-format=%s", st->log_format);
 	strv_add_all(&argv, (const char *const[]){ "pool", "fill", NULL });
 	fill_env(&env);
 	if (proc_start(&p, &spec, &f))

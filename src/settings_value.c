@@ -123,6 +123,8 @@ text_ok(int setting, const char *text, struct fault *f)
 		return pairs_ok(text, f);
 	if (text[strspn(text, " ,")] == '\0')
 		return fault_set(f, FAULT_SETTING, "'%.*s%s' is a list of nothing", SHOW(text));
+	if (setting == SETTING_log_file && text[0] != '/' && strcmp(text, "journal") != 0)
+		return fault_set(f, FAULT_SETTING, "'%.*s%s' is neither journal nor an absolute path", SHOW(text));
 	if (setting == SETTING_image && !image_ok(text, f))
 		return false;
 	if (setting == SETTING_address && !addresses_ok(text))
