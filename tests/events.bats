@@ -306,7 +306,7 @@ receive() {
 		import json, socket, sys
 		s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 		s.bind(sys.argv[1])
-		with open(sys.argv[2], 'w') as out:
+		with open(sys.argv[2], 'a') as out:
 		    while True:
 		        text = s.recv(1 << 17).decode()
 		        assert text.endswith('\n')
