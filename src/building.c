@@ -63,6 +63,7 @@ write_id(struct record *r, void *arg, struct fault *f)
 	if (!building_still_mine(r, b, f))
 		return false;
 	r->server_id = xstrdup(b->record.server_id);
+	r->created = r->intent_at;
 	r->intent_at = 0;
 	return true;
 }

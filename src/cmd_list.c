@@ -47,6 +47,63 @@ when(char *out, size_t size, int64_t at)
 	return out;
 }
 
+/* How the server came to be: "warm" from the pool, "cold", "pool" when it still waits there, "-" when this host does not know. */
+static const char *
+start_of(const struct row *r)
+{
+	if (pool_is_key(r->job))
+		return "pool";
+	if (r->record->phase == PHASE_NONE || r->record->created == 0)
+		return "-";
+	return r->record->warm ? "warm" : "cold";
+}
+
+/* When the server was made: the cloud's word, else ours; 0 = nobody knows. */
+static int64_t
+created_at(const struct row *r)
+{
+	return r->server != NULL && r->server->created > 0 ? r->server->created : r->record->created;
+}
+
+/* Of a server that is held this host's word counts. */
+static int64_t
+expires_at(const struct row *r)
+{
+	return r->server != NULL && r->record->phase != PHASE_HELD ? r->server->expires : r->record->expires;
+}
+
+/* What else is to be known, as the end of a line. */
+static void
+print_remarks(const struct record *r)
+{
+	char span[40];
+
+	if (r->lost != NULL)
+		(void)printf("  lost: %s", r->lost); /* main looks at ferror(stdout), as below */
+	if (r->failed != NULL)
+		(void)printf("  failed: %s", r->failed);
+	if (r->phase != PHASE_HELD && r->hold_ms > 0)
+		(void)printf("  then held for %s", clock_rough(span, sizeof(span), r->hold_ms / 1000));
+}
+
+static void
+print_json(const struct row *r, const char *id, const char *address)
+{
+	const struct record *rec = r->record;
+	const struct os_server *s = r->server;
+	const char *start = start_of(r);
+	int64_t created = created_at(r);
+	json_auto_t *o = json_pack("{s:s, s:s?, s:s?, s:s?, s:s, s:I, s:s?, s:s?, s:s?, s:s?, s:o, s:o}", "job", r->job, "record",
+	    rec->phase == PHASE_NONE ? NULL : phase_name(rec->phase), "server", id[0] == '-' ? NULL : id, "status",
+	    s == NULL ? NULL : s->status, "address", address, "expires", (json_int_t)expires_at(r), "lost", rec->lost, "pool",
+	    rec->pool == NULL ? NULL : pool_name(rec), "start", start[0] == '-' ? NULL : start, "failed", rec->failed, "age_s",
+	    created == 0 ? json_null() : json_integer((json_int_t)(clock_unix() - created)), "hold_s",
+	    rec->hold_ms > 0 ? json_integer((json_int_t)(rec->hold_ms / 1000)) : json_null());
+	auto_free char *text = json_text(o);
+
+	(void)puts(text); /* main looks at ferror(stdout) */
+}
+
 static void
 print_row(const struct row *r, bool as_json)
 {
@@ -55,24 +112,21 @@ print_row(const struct row *r, bool as_json)
 	const char *id = s != NULL ? s->id : r->record->server_id != NULL ? r->record->server_id : "-";
 	const char *address = r->record->address != NULL ? r->record->address :
 	    s != NULL && s->addresses.len > 0 ? s->addresses.v[0] : "-";
-	int64_t expires = s != NULL ? s->expires : r->record->expires;
-	char span[64], job[JOB_KEY_MAX * 4], status[64];
+	int64_t created = created_at(r);
+	char span[64], job[JOB_KEY_MAX * 4], status[64], age[32] = "-";
 
 	if (as_json) {
-		json_auto_t *o = json_pack("{s:s, s:s?, s:s?, s:s?, s:s, s:I, s:s?, s:s?}", "job", r->job, "record",
-		    r->record->phase == PHASE_NONE ? NULL : phase, "server", id[0] == '-' ? NULL : id, "status",
-		    s == NULL ? NULL : s->status, "address", address, "expires", (json_int_t)expires, "lost", r->record->lost,
-		    "pool", r->record->pool == NULL ? NULL : pool_name(r->record));
-		auto_free char *text = json_text(o);
-
-		(void)puts(text); /* main looks at ferror(stdout) */
+		print_json(r, id, address);
 		return;
 	}
 	text_one_line(job, sizeof(job), r->job);
 	text_one_line(status, sizeof(status), s == NULL ? "-" : s->status);
-	(void)printf("%-48s %-9s %-8s %-36s %-15s %s%s%s\n", job, phase, status, id, address,
-	    when(span, sizeof(span), expires), r->record->lost == NULL ? "" : "  lost: ",
-	    r->record->lost == NULL ? "" : r->record->lost); /* as above */
+	if (created > 0)
+		(void)snprintf(age, sizeof(age), "%" PRId64 " min", (clock_unix() - created) / 60);
+	(void)printf("%-48s %-9s %-8s %-36s %-15s %-5s %-8s %s", job, phase, status, id, address, start_of(r), age,
+	    when(span, sizeof(span), expires_at(r))); /* as above */
+	print_remarks(r->record);
+	(void)putchar('\n'); /* as above */
 }
 
 /* Is it a server of this job? One from the pool may be called there still: its job's record has its id. */
@@ -122,7 +176,7 @@ list(struct context *ctx, struct fault *f)
 	ok = os_server_list_all(&c, "^gitlab-builder-", limit_in(LIMIT_MS, STOP_AT_ONCE), &servers, f);
 	os_client_end(&c);
 	if (!o->json)
-		(void)printf("%-48s %-9s %-8s %-36s %-15s %s\n", "JOB", "RECORD", "STATUS", "SERVER", "ADDRESS", "EXPIRES");
+		(void)printf("%-48s %-9s %-8s %-36s %-15s %-5s %-8s %s\n", "JOB", "RECORD", "STATUS", "SERVER", "ADDRESS", "START", "AGE", "EXPIRES");
 	state_keys(st->state_dir, &keys);
 	for (size_t i = 0; i < keys.len; i++)
 		print_job(keys.v[i], st, &servers, o->json);
@@ -136,6 +190,12 @@ const struct cmd cmd_list = {
 	.name = "list",
 	.args = "[--json]",
 	.help = "show this owner's jobs and servers, record and cloud side by side",
+	.details = "One line per server: the job, what its record on this host says, what the cloud\n"
+	           "says, the address, and when the server expires. A line without a record is of\n"
+	           "another host of the same owner, or of one whose records are lost. Asks the cloud\n"
+	           "once; when that does not answer, the records are shown, and the exit code is 2.\n",
+	.example = "list",
+	.see = "novajob-troubleshooting(7)",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS,

@@ -18,7 +18,7 @@
 static void
 print_records(const char *dir)
 {
-	int64_t n[PHASE_CLAIMED + 1] = { 0 }, unreadable = 0;
+	int64_t n[PHASE_HELD + 1] = { 0 }, unreadable = 0;
 	auto_strv struct strv keys = STRV_INIT;
 
 	state_keys(dir, &keys);
@@ -37,10 +37,11 @@ print_records(const char *dir)
 		}
 	}
 	metrics_head("novajob_records", "gauge", "Jobs' records in the state directory, by phase.");
-	for (enum phase p = PHASE_CREATING; p < PHASE_CLAIMED; p++) {
+	for (enum phase p = PHASE_CREATING; p <= PHASE_HELD; p++) {
 		auto_free char *labels = xasprintf("phase=\"%s\"", phase_name(p));
 
-		metrics_line("novajob_records", labels, n[p]);
+		if (p != PHASE_CLAIMED) /* of the pool */
+			metrics_line("novajob_records", labels, n[p]);
 	}
 	metrics_line("novajob_records", "phase=\"unreadable\"", unreadable);
 }
@@ -95,6 +96,11 @@ const struct cmd cmd_metrics = {
 	.name = "metrics",
 	.args = "",
 	.help = "print what was counted, for Prometheus",
+	.details = "Prints counters and gauges in the text format of Prometheus: jobs by result,\n"
+	           "failures by class, waits, times to a ready server, the pool, what sweep found\n"
+	           "leaked. For node exporter's textfile collector, by a timer, as the runner's\n"
+	           "user. Starts no program and asks no cloud.\n",
+	.example = "metrics",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS,

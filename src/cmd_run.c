@@ -17,13 +17,16 @@
 #include "account.h"
 #include "clock.h"
 #include "cmd.h"
+#include "holding.h"
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
 #include "outcome.h"
+#include "pool.h"
 #include "record.h"
 #include "remote.h"
 #include "ssh_share.h"
+#include "text.h"
 #include "xalloc.h"
 
 #define LOOK_MS        20000 /* to find out what became of a server that is not to be reached */
@@ -238,6 +241,87 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 	return false; /* lost() says it */
 }
 
+/* ---- keep-on-failure: is the job one that failed? */
+
+/* The stage's name as the record can have it. */
+static const char *
+stage_word(const char *stage)
+{
+	bool is_plain = stage[0] != '\0' && stage[0] != '-' && strlen(stage) <= 64 &&
+	    text_only(stage, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
+
+	return is_plain ? stage : "script";
+}
+
+/* Does the job fail with this stage? clear_worktree is part of a try of get_sources, whose next one may do (contract.md §4, §5). */
+static bool
+is_counted(const char *stage)
+{
+	static const char *const others[] = { "after_script", "cleanup_file_variables", "clear_worktree" };
+
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (strcmp(stage, others[i]) == 0)
+			return false;
+	return true;
+}
+
+/* What has come of a stage's script. */
+struct note {
+	const char *stage; /* its word */
+	const char *try;   /* of the record that the stage began with */
+	bool failed;
+};
+
+static bool
+note_failed(struct record *r, void *arg, struct fault *f)
+{
+	const struct note *n = arg;
+
+	if (r->phase != PHASE_READY || strcmp(r->try, n->try) != 0)
+		return fault_set(f, FAULT_LOCAL, "the record is not ours any more");
+	free(r->failed);
+	r->failed = n->failed ? xstrdup(n->stage) : NULL;
+	return true;
+}
+
+/* Tell the job's author how to get in. */
+static void
+say_kept(const struct context *ctx, const struct record *r, const struct settings *st)
+{
+	int64_t at = clock_unix(), until = holding_until(r, st, at);
+	auto_free char *novajob = holding_program(&ctx->settings);
+	char when[40], span[40], host[256] = "";
+
+	(void)gethostname(host, sizeof(host) - 1); /* an empty name is told as such */
+	if (until == 0)
+		log_say("the server is not kept: %s", r->hold_ms == RECORD_NO_HOLD ? "the operator wants it gone" : "its max-life is over");
+	else
+		log_say("the server is kept for %s after this job, until %s at least: '%s ssh %" PRId64 "' on host %s gets in, '%s release %"
+		    PRId64 "' deletes it", clock_rough(span, sizeof(span), until - at), clock_utc(when, sizeof(when), until), novajob,
+		    ctx->job.id, host, novajob, ctx->job.id);
+}
+
+/* The first script that fails decides, until the same stage does better in another try of the runner's. */
+static void
+note_end(const struct context *ctx, const struct state *state, struct record *r, const struct settings *st, const char *stage,
+    bool failed)
+{
+	auto_record struct record now = RECORD_INIT;
+	struct note n = { .stage = stage_word(stage), .try = r->try, .failed = failed };
+	struct fault f;
+
+	if (st->keep_on_failure == 0 || !is_counted(stage))
+		return;
+	if (failed ? r->failed != NULL : r->failed == NULL || strcmp(r->failed, n.stage) != 0)
+		return;
+	if (!record_update(&now, state, note_failed, &n, &f))
+		log_say("warning: the server is not kept for this failure: %s", f.text);
+	else if (failed)
+		say_kept(ctx, &now, st);
+	else if (now.hold_ms <= 0)
+		log_say("%s worked this time: the server is not kept for its failure", stage);
+}
+
 /* How many bytes a shell will take of the file: all but NUL bytes, which it drops. Negative with errno: it cannot be read. */
 static int64_t
 count_bytes(int fd)
@@ -291,6 +375,7 @@ run_script(struct context *ctx, const struct state *state, struct record *r, str
 
 	if (!settings_from_json(&st, r->resolved, f))
 		return false;
+	pool_remind(&st, r);
 	identity = keys_identity(&st, state);
 	t.identity = identity;
 	t.pinned = settings_keys_per_job(&st);
@@ -316,6 +401,8 @@ run_script(struct context *ctx, const struct state *state, struct record *r, str
 			log_say("was the server shut down under the script? %s", why);
 		}
 	}
+	if (result.end == REMOTE_EXITED)
+		note_end(ctx, state, r, &st, ctx->argv[1], result.code != 0);
 	return judge(&result, ctx->argv[1], f);
 }
 
@@ -349,6 +436,13 @@ const struct cmd cmd_run = {
 	.name = "run",
 	.args = "SCRIPT STAGE",
 	.help = "stage: run SCRIPT in the job's server",
+	.details = "Once for each script of a job. Sends the file SCRIPT to bash in the job's\n"
+	           "server, and passes its output on. STAGE is the runner's name of the script,\n"
+	           "\"build_script\" for example; it is only shown. The script's own exit code is\n"
+	           "written to BUILD_EXIT_CODE_FILE. A lost connection or server is never the\n"
+	           "script's fault. Told to stop, it ends the script's processes in the server.\n",
+	.example = "run script.sh build_script",
+	.see = "novajob.conf(5), ssh-share and alive-timeout",
 	.min_args = 2,
 	.max_args = -1,
 	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,

@@ -128,6 +128,33 @@ read_record(const struct sweep *s, const char *key, struct record *r)
 	}
 }
 
+/* Of a record that was held until now: nobody may hold it for longer while it is being deleted. arg: bool, somebody does. */
+static bool
+end_hold(struct record *r, void *arg, struct fault *f)
+{
+	bool *held_on = arg;
+
+	*held_on = r->phase != PHASE_HELD || clock_unix() <= r->expires;
+	if (*held_on)
+		return fault_set(f, FAULT_LOCAL, "it was held for longer meanwhile, or has a new try");
+	r->phase = PHASE_DELETING;
+	return true;
+}
+
+/* A record that cannot be written (a full disk) keeps no server for ever. */
+static bool
+is_held_on(const struct sweep *s, const char *key)
+{
+	auto_state struct state state = STATE_INIT;
+	auto_record struct record r = RECORD_INIT;
+	bool held_on = false;
+	struct fault f;
+
+	if (!state_open(&state, s->st->state_dir, key, false, &f) || !record_update(&r, &state, end_hold, &held_on, &f))
+		log_debug("%s: %s", key, f.text);
+	return held_on;
+}
+
 static void
 sweep_server(struct sweep *s, const struct os_server *server, bool clock_ok)
 {
@@ -140,6 +167,9 @@ sweep_server(struct sweep *s, const struct os_server *server, bool clock_ok)
 	} else {
 		read_record(s, server->job, &r);
 		verdict = sweeping_judge((struct sweepable){ server->try, server->expires }, &r, clock_unix(), s->st->sweep_grace / 1000, clock_ok);
+		if (verdict.go && r.phase == PHASE_HELD && !s->opts->dry_run && strcmp(r.try, server->try) == 0 &&
+		    is_held_on(s, server->job))
+			verdict = (struct sweeping){ .go = false, .reason = "it is held for longer now" };
 	}
 	if (!verdict.go) {
 		auto_free char *try = xasprintf("%s:%s", server->job, server->try);
@@ -409,7 +439,7 @@ sweep_shares(struct sweep *s, const struct state *state)
 
 		if (!state_open(&job, s->st->state_dir, keys.v[i], false, &f) || !record_read(&r, &job, &f))
 			return;
-		if (r.phase == PHASE_CREATING || r.phase == PHASE_READY)
+		if (r.phase != PHASE_HELD && record_is_live(&r))
 			strv_add(&live, r.try);
 	}
 	for (size_t i = 0; i < tries.len; i++) {
@@ -511,6 +541,13 @@ const struct cmd cmd_sweep = {
 	.name = "sweep",
 	.args = "[--dry-run] [--json]",
 	.help = "delete what no stage could: expired and left servers and floating addresses of this owner",
+	.details = "For a timer, every few minutes, in the environment of the runner's service.\n"
+	           "Deletes servers and floating addresses that jobs of this host have left, expired\n"
+	           "ones of this owner, those of other hosts sweep-grace later, and forgets what is\n"
+	           "proved gone. Touches nothing that has another owner, or none.\n",
+	.exits = "  3   it is through, but could not delete all it wanted to\n",
+	.example = "sweep --dry-run",
+	.see = "novajob.conf(5), owner, sweep-grace and max-life",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS,

@@ -75,6 +75,7 @@ void os_image_words(const char *image, struct strv *words);
 void os_create_words(const struct os_wish *w, struct strv *words);
 void os_list_words(const char *name_regex, struct strv *words);
 void os_delete_words(const char *id, struct strv *words);
+void os_show_words(const char *kind, const char *name, struct strv *words);
 void os_floating_create_words(const char *network, const char *description, struct strv *words);
 void os_floating_attach_words(const char *server, const char *address, struct strv *words);
 void os_floating_list_words(struct strv *words);
@@ -116,8 +117,8 @@ bool os_server_show(struct os_client *c, const char *id, struct limit limit, str
 bool os_server_delete(struct os_client *c, const char *id, struct limit limit, struct fault *f) ATTR_MUST_USE;
 
 /*
- * Give a server another name and further properties ("name=value" each; those of a name it has are replaced). Repeated
- * while the fault is transient. On failure some of it may be done: the name alone, or the properties, too.
+ * Give a server another name (NULL: keep it) and further properties ("name=value" each; those of a name it has are
+ * replaced). Repeated while the fault is transient. On failure some of it may be done: the name alone, or the properties, too.
  */
 bool os_server_set(struct os_client *c, const char *id, const char *name, const struct strv *properties, struct limit limit,
     struct fault *f) ATTR_MUST_USE;

@@ -28,6 +28,7 @@
 #define HOST_LEN    16
 #define CHECK_MS    5000  /* for the one look at a server: it was well when it came into the pool */
 #define LOG_MAX     ((off_t)1024 * 1024)
+#define FILE_MAX    ((size_t)16 * 1024 * 1024) /* of pool.log while one fill writes to it: what servers print goes there */
 
 bool
 pool_is_key(const char *key)
@@ -167,6 +168,7 @@ pool_members_count(const struct pool_members *m, const char *name, enum phase ph
 /* What a job looks for. */
 struct wish {
 	struct building *b;
+	const char *settings_file;
 	char *shape;
 };
 
@@ -199,8 +201,11 @@ write_claim(const struct wish *w, struct record *r, const struct state *from, st
 	json_decref(mine.pool);
 	mine.pool = json_pack("{s:s, s:s, s:s, s:s}", "name", pool_name(r), "key", strrchr(from->job, '/') + 1, "server",
 	    r->server_name, "project", project);
+	json_put(mine.pool, "file", w->settings_file);
 	free(mine.server_id);
 	mine.server_id = xstrdup(r->server_id);
+	mine.created = r->created;
+	mine.warm = true;
 	return record_write(&mine, &b->state, f);
 }
 
@@ -265,6 +270,8 @@ write_without(struct record *r, void *arg, struct fault *f)
 		return fault_set(f, FAULT_LOCAL, "the record is another try's");
 	free(r->server_id);
 	r->server_id = NULL;
+	r->created = 0;
+	r->warm = false;
 	json_decref(r->pool);
 	r->pool = NULL;
 	return true;
@@ -294,7 +301,7 @@ bool
 pool_claim(struct building *b, struct pool_claim *claim)
 {
 	auto_pool_members struct pool_members all = POOL_MEMBERS_INIT;
-	struct wish w = { .b = b };
+	struct wish w = { .b = b, .settings_file = claim->settings_file };
 	struct fault f;
 	bool ok = false;
 
@@ -415,13 +422,28 @@ fill_env(struct strv *env)
 }
 
 void
+pool_fill_words(const char *self, const struct settings *st, const char *settings_file, struct strv *argv)
+{
+	strv_add(argv, self);
+	if (settings_file != NULL)
+		strv_addf(argv, "--settings=%s", settings_file);
+	strv_addf(argv, "--state-dir=%s", st->state_dir);
+	strv_addf(argv, "--owner=%s", st->owner);
+	if (st->log_file != NULL) {
+		strv_addf(argv, "--log-file=%s", st->log_file);
+		strv_addf(argv, "--log-format=%s", st->log_format);
+	}
+	strv_add_all(argv, (const char *const[]){ "pool", "fill", NULL });
+}
+
+void
 pool_kick(const struct settings *st, const char *settings_file)
 {
 	auto_free char *path = xasprintf("%s/pool.log", st->state_dir);
 	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_NULL, .err = PROC_FD, .to_fd = fd,
-		.apart = true };
+		.apart = true, .file_max = FILE_MAX };
 	struct proc p = PROC_INIT;
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -441,14 +463,7 @@ pool_kick(const struct settings *st, const char *settings_file)
 	now = time(NULL);
 	if (gmtime_r(&now, &tm) != NULL && strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%SZ", &tm) > 0)
 		(void)dprintf(fd, "-- %s\n", when); /* the log has no times else; its loss is no loss */
-	strv_add(&argv, self);
-	if (settings_file != NULL)
-		strv_addf(&argv, "--settings=%s", settings_file);
-	strv_addf(&argv, "--state-dir=%s", st->state_dir);
-	strv_addf(&argv, "--owner=%s", st->owner);
-	strv_addf(&argv, "--log-file=%s", st->log_file == NULL ? "" : st->log_file);
-	strv_addf(&argv, "--log-format=%s", st->log_format);
-	strv_add_all(&argv, (const char *const[]){ "pool", "fill", NULL });
+	pool_fill_words(self, st, settings_file, &argv);
 	fill_env(&env);
 	if (proc_start(&p, &spec, &f))
 		proc_let_go(&p);
@@ -456,13 +471,16 @@ pool_kick(const struct settings *st, const char *settings_file)
 		log_say("warning: the pool is not filled in the background: %s", f.text);
 }
 
-/* ---- what sweep asks */
-
-static bool
-is_live(const struct record *r)
+void
+pool_remind(const struct settings *st, const struct record *r)
 {
-	return r->phase == PHASE_CREATING || r->phase == PHASE_READY;
+	const char *file = pool_text(r, "file");
+
+	if (pool_text(r, "key")[0] != '\0' && !pool_is_filling(st->state_dir))
+		pool_kick(st, file[0] == '\0' ? NULL : file);
 }
+
+/* ---- what sweep asks */
 
 bool
 pool_claimer(const char *dir, const struct record *r, struct state *state, struct record *mine)
@@ -472,7 +490,7 @@ pool_claimer(const char *dir, const struct record *r, struct state *state, struc
 
 	if (r->phase != PHASE_CLAIMED || job[0] == '\0' || job[0] == '.' || strchr(job, '/') != NULL || r->server_id == NULL)
 		return false;
-	return state_open(state, dir, job, false, &f) && record_read(mine, state, &f) && is_live(mine) &&
+	return state_open(state, dir, job, false, &f) && record_read(mine, state, &f) && record_is_live(mine) &&
 	    mine->server_id != NULL && strcmp(mine->server_id, r->server_id) == 0;
 }
 
@@ -488,7 +506,7 @@ find_owner(const char *dir, const char *id, struct record *r)
 		auto_state struct state state = STATE_INIT;
 
 		if (!pool_is_key(keys.v[i]) && state_open(&state, dir, keys.v[i], false, &f) && record_read(r, &state, &f) &&
-		    is_live(r) && r->server_id != NULL && strcmp(r->server_id, id) == 0)
+		    record_is_live(r) && r->server_id != NULL && strcmp(r->server_id, id) == 0)
 			return;
 	}
 	record_free(r);

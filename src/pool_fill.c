@@ -129,6 +129,8 @@ write_named(struct record *r, void *arg, struct fault *f)
 
 	if (r->server_id == NULL || strcmp(r->server_id, was->server_id) != 0 || strcmp(r->try, was->try) != 0)
 		return fault_set(f, FAULT_LOCAL, "the job has it no more");
+	if (r->expires != was->expires)
+		return fault_set(f, FAULT_LOCAL, "it was held meanwhile, and the cloud may have been told its old expiry");
 	json_decref(r->pool);
 	r->pool = NULL;
 	return true;
@@ -142,8 +144,8 @@ hand_over(struct fill *p, const struct record *r, const struct state *job_state,
 	auto_record struct record now = RECORD_INIT;
 	int64_t life = mine->expires - json_int(r->pool, "made", mine->expires);
 
-	if (mine->phase != PHASE_READY || pool_text(mine, "key")[0] == '\0')
-		return mine->phase == PHASE_READY; /* still being claimed; or handed over before */
+	if (mine->phase == PHASE_CREATING || pool_text(mine, "key")[0] == '\0')
+		return mine->phase != PHASE_CREATING; /* still being claimed; or handed over before */
 	strv_addf(&properties, "novajob:job=%s", strrchr(job_state->job, '/') + 1);
 	strv_addf(&properties, "novajob:try=%s", mine->try);
 	strv_addf(&properties, "novajob:project=%s", pool_text(mine, "project"));
@@ -479,8 +481,6 @@ make_missing(struct fill *p)
 	return more && n == MAKE_MAX && done > 0;
 }
 
-/* ---- all of it */
-
 static bool
 pass(struct fill *p, struct fault *f)
 {
@@ -583,7 +583,7 @@ pool_drain(const struct settings *st, struct limit limit, struct pool_done *done
 
 	if (!state_open(&state, st->state_dir, NULL, true, f))
 		return false;
-	while ((lock = state_alone(&state, "pool", f)) < 0)
+	for (lock = state_alone(&state, "pool", f); lock < 0; lock = state_alone(&state, "pool", f))
 		if (!limit_sleep(wait, 500))
 			return fault_wrap(f, "pool drain");
 	done->begun = true;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -80,12 +81,24 @@ child_fail(int error_fd, const char *step)
 	_exit(127);
 }
 
+/* As a program expects them at its start; async-signal-safe. */
+static bool
+default_signals(void)
+{
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	sigset_t none;
+
+	for (int s = 1; s < NSIG; s++)
+		(void)sigaction(s, &dfl, NULL); /* KILL, STOP and libc's own say no */
+	(void)sigemptyset(&none);
+	return sigprocmask(SIG_SETMASK, &none, NULL) == 0;
+}
+
 /* After fork, in the child: async-signal-safe calls only. Descriptors: fds[0..2] become stdio. */
 static _Noreturn void
 child(const struct proc_spec *spec, const char *path, char *const *envp, const int fds[3], int error_fd, pid_t parent)
 {
-	sigset_t none;
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	const struct rlimit file_max = { .rlim_cur = spec->file_max, .rlim_max = spec->file_max };
 
 	if (spec->apart ? setsid() < 0 : setpgid(0, 0) != 0)
 		child_fail(error_fd, spec->apart ? "setsid" : "setpgid");
@@ -96,11 +109,10 @@ child(const struct proc_spec *spec, const char *path, char *const *envp, const i
 	for (int i = 0; i < 3; i++)
 		if (dup2(fds[i], i) < 0)
 			child_fail(error_fd, "dup2");
-	for (int s = 1; s < NSIG; s++)
-		(void)sigaction(s, &dfl, NULL); /* KILL, STOP and libc's own say no */
-	(void)sigemptyset(&none);
-	if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)
+	if (!default_signals())
 		child_fail(error_fd, "sigprocmask");
+	if (spec->file_max > 0 && setrlimit(RLIMIT_FSIZE, &file_max) != 0)
+		child_fail(error_fd, "setrlimit");
 	if (chdir("/") != 0) /* clouds.yaml of the current directory would be obeyed (openstack-cli.md §7) */
 		child_fail(error_fd, "chdir");
 	(void)execve(path, spec->argv->v, envp);
@@ -213,6 +225,21 @@ launch(struct proc *p, const struct proc_spec *spec, const char *path, const int
 	return false;
 }
 
+static bool
+not_found(const struct strv *argv, struct fault *f)
+{
+	return fault_set(f, FAULT_SETTING, "cannot run '%s': not found in PATH", argv->v[0]);
+}
+
+static void
+log_argv(const struct strv *argv)
+{
+	auto_free char *line = log_verbosity() > 1 ? strv_quoted(argv) : NULL;
+
+	if (line != NULL)
+		log_debug("run: %s", line);
+}
+
 bool
 proc_start(struct proc *p, const struct proc_spec *spec, struct fault *f)
 {
@@ -225,12 +252,8 @@ proc_start(struct proc *p, const struct proc_spec *spec, struct fault *f)
 	*p = (struct proc)PROC_INIT;
 	(void)strlcpy(p->name, slash == NULL ? program : slash + 1, sizeof(p->name)); /* cut: for messages only */
 	if (path == NULL)
-		return fault_set(f, FAULT_SETTING, "cannot run '%s': not found in PATH", program);
-	if (log_verbosity() > 1) {
-		auto_free char *line = strv_quoted(spec->argv);
-
-		log_debug("run: %s", line);
-	}
+		return not_found(spec->argv, f);
+	log_argv(spec->argv);
 	fds[0] = spec->in == PROC_FD ? fcntl(spec->in_fd, F_DUPFD_CLOEXEC, 3) : open_io(spec->in, 0, &p->in_fd);
 	fds[1] = open_io(spec->out, 1, &p->out_fd);
 	fds[2] = spec->err == PROC_FD ? fcntl(spec->to_fd, F_DUPFD_CLOEXEC, 3) : open_io(spec->err, 2, &p->err_fd);
@@ -262,6 +285,20 @@ proc_reap(struct proc *p, struct proc_result *r)
 	r->kind = info.si_code == CLD_EXITED ? PROC_EXITED : PROC_SIGNALED;
 	r->code = info.si_status;
 	return true;
+}
+
+bool
+proc_become(const struct strv *argv, const struct strv *env, struct fault *f)
+{
+	auto_free char *path = resolve(argv->v[0]);
+
+	if (path == NULL)
+		return not_found(argv, f);
+	log_argv(argv);
+	if (!default_signals())
+		return fault_errno(f, FAULT_LOCAL, "cannot run '%s': sigprocmask", path);
+	(void)execve(path, argv->v, env->v);
+	return fault_errno(f, FAULT_SETTING, "cannot run '%s'", path);
 }
 
 void

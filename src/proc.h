@@ -4,7 +4,8 @@
  * kills. No shell is ever started from here. Each child has its own process
  * group, dies with us by PR_SET_PDEATHSIG (prctl(2)), starts with default
  * signals and an empty mask, and is reaped through its pidfd. One that is to
- * live on without us (apart) has a session of its own instead.
+ * live on without us (apart) has a session of its own instead. proc_become is
+ * the one way without a child.
  * style.md §5 tells why fork and not posix_spawn.
  */
 #ifndef NOVAJOB_PROC_H
@@ -33,6 +34,7 @@ struct proc_spec {
 	int in_fd;               /* with in = PROC_FD: borrowed */
 	int to_fd;               /* with err = PROC_FD: borrowed */
 	bool apart;              /* its own session, and it does not die with us: proc_let_go leaves it behind */
+	size_t file_max;         /* no file that it, or a child of its, writes grows larger, in bytes (SIGXFSZ); 0 = as ours */
 };
 
 struct proc {
@@ -78,6 +80,12 @@ void proc_let_go(struct proc *p);
  * after at most grace_ms. The kernel says who it is: never another process, and none of another user.
  */
 void proc_end_peer(int socket_fd, int64_t grace_ms);
+
+/*
+ * Become another program, with default signals and an empty mask: returns only on failure, false with a fault as of
+ * proc_start. env: the whole environment.
+ */
+bool proc_become(const struct strv *argv, const struct strv *env, struct fault *f) ATTR_MUST_USE;
 
 /* Write what fits of b to the child's stdin, drop it from b; closes stdin when the child does not read any more. */
 void proc_feed(struct proc *p, struct buf *b);

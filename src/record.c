@@ -23,19 +23,26 @@
 #define RECORD_MAX      ((off_t)1024 * 1024) /* bytes; a record has a few KiB */
 #define LOCK_WAIT_MS    10000
 #define NEW_DIR_S       60      /* a directory without a record is younger: its prepare is about to write one */
+#define TIME_MAX        INT64_C(1000000000000) /* UNIX time; beyond it lies no server's creation */
 #define HEX             "0123456789abcdef"
 #define NAME_LETTERS    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 static const char *const phases[] = {
 	[PHASE_NONE] = "none",         [PHASE_CREATING] = "creating", [PHASE_READY] = "ready",
 	[PHASE_DELETING] = "deleting", [PHASE_DELETED] = "deleted",   [PHASE_LOST] = "lost",
-	[PHASE_CLAIMED] = "claimed",
+	[PHASE_CLAIMED] = "claimed",   [PHASE_HELD] = "held",
 };
 
 const char *
 phase_name(enum phase p)
 {
 	return phases[p];
+}
+
+bool
+record_is_live(const struct record *r)
+{
+	return r->phase == PHASE_CREATING || r->phase == PHASE_READY || r->phase == PHASE_HELD;
 }
 
 void
@@ -221,10 +228,12 @@ is_sane(const json_t *o, struct fault *f)
 		{ "try", HEX, TRY_SIZE - 1 },
 		{ "server_id", HEX "ABCDEF-", 36 },
 		{ "server_name", NAME_LETTERS, 255 },
+		{ "failed", NAME_LETTERS, 255 },
 	};
 	static const char *const pool_names[] = { "key", "server", "job", "name" };
 	const json_t *addresses = json_object_get(o, "addresses");
 	const char *address = json_str(o, "address");
+	int64_t created = json_int(o, "created", 0), hold_ms = json_int(o, "hold_ms", 0);
 	const json_t *a;
 	size_t i;
 
@@ -240,6 +249,8 @@ is_sane(const json_t *o, struct fault *f)
 		if (strlen(name) > 255 || !text_only(name, NAME_LETTERS) || name[0] == '-' || name[0] == '.')
 			return fault_set(f, FAULT_LOCAL, "pool: %s '%.80s' makes no sense", pool_names[i], name);
 	}
+	if (created < 0 || created > TIME_MAX || hold_ms < RECORD_NO_HOLD || hold_ms > RECORD_HOLD_MAX_S * 1000)
+		return fault_set(f, FAULT_LOCAL, "created, or hold_ms, makes no sense");
 	if (address[0] != '\0' && !addresses_is_one(address))
 		return fault_set(f, FAULT_LOCAL, "address '%.80s' is none", address);
 	json_array_foreach(addresses, i, a)
@@ -271,12 +282,16 @@ parse(struct record *r, const json_t *o, struct fault *f)
 	r->server_name = copy_str(o, "server_name");
 	r->address = copy_str(o, "address");
 	r->lost = copy_str(o, "lost");
+	r->failed = copy_str(o, "failed");
 	json_array_foreach(addresses, i, a)
 		strv_add(&r->addresses, json_string_value(a));
 	r->intent_at = json_int(o, "intent_at", 0);
 	r->floating_at = json_int(o, "floating_at", 0); /* older records have neither */
 	r->floating = json_is_true(json_object_get(o, "floating"));
 	r->expires = json_int(o, "expires", 0);
+	r->created = json_int(o, "created", 0); /* as above, of it and the next two */
+	r->warm = json_is_true(json_object_get(o, "warm"));
+	r->hold_ms = json_int(o, "hold_ms", 0);
 	r->create_ms = json_int(o, "create_ms", 0);
 	r->build_ms = json_int(o, "build_ms", 0);
 	r->ssh_ms = json_int(o, "ssh_ms", 0);
@@ -307,10 +322,11 @@ static json_t *
 to_json(const struct record *r)
 {
 	json_t *addresses = json_array();
-	json_t *o = json_pack("{s:i, s:s, s:s, s:o, s:I, s:b, s:I, s:I, s:I, s:I, s:I}", "version", RECORD_VERSION, "phase",
+	json_t *o = json_pack("{s:i, s:s, s:s, s:o, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "version", RECORD_VERSION, "phase",
 	    phases[r->phase], "try", r->try, "addresses", addresses, "intent_at", (json_int_t)r->intent_at, "floating",
 	    r->floating, "floating_at", (json_int_t)r->floating_at, "expires", (json_int_t)r->expires, "create_ms",
-	    (json_int_t)r->create_ms, "build_ms", (json_int_t)r->build_ms, "ssh_ms", (json_int_t)r->ssh_ms);
+	    (json_int_t)r->create_ms, "build_ms", (json_int_t)r->build_ms, "ssh_ms", (json_int_t)r->ssh_ms, "created",
+	    (json_int_t)r->created, "warm", r->warm, "hold_ms", (json_int_t)r->hold_ms);
 
 	for (size_t i = 0; i < r->addresses.len; i++)
 		(void)json_array_append_new(addresses, json_string(r->addresses.v[i])); /* out of memory only */
@@ -318,6 +334,7 @@ to_json(const struct record *r)
 	json_put(o, "server_name", r->server_name);
 	json_put(o, "address", r->address);
 	json_put(o, "lost", r->lost);
+	json_put(o, "failed", r->failed);
 	if (r->pool != NULL)
 		(void)json_object_set(o, "pool", r->pool); /* as above */
 	if (r->resolved != NULL)
@@ -416,6 +433,7 @@ record_free(struct record *r)
 	free(r->server_name);
 	free(r->address);
 	free(r->lost);
+	free(r->failed);
 	strv_free(&r->addresses);
 	json_decref(r->pool);
 	json_decref(r->resolved);

@@ -20,6 +20,8 @@
 #include "strv.h"
 
 #define TRY_SIZE 17 /* 16 hex digits and NUL */
+#define RECORD_NO_HOLD (-1)
+#define RECORD_HOLD_MAX_S (INT64_C(30) * 86400)
 
 enum phase {
 	PHASE_NONE,     /* no record */
@@ -29,6 +31,7 @@ enum phase {
 	PHASE_DELETED,  /* tombstone: nothing is left, and this try creates nothing more */
 	PHASE_LOST,     /* an intent whose server was never seen: sweep looks for it */
 	PHASE_CLAIMED,  /* of a server of the pool (pool.h): it is a job's now */
+	PHASE_HELD,     /* the job is over, its server is kept until `expires` (holding.h) */
 };
 
 struct record {
@@ -43,6 +46,10 @@ struct record {
 	bool floating;           /* a floating address was asked for, by this try or one before it: there may be one */
 	int64_t floating_at;     /* as intent_at, of a floating address */
 	int64_t expires;         /* UNIX time: the server's novajob:expires */
+	int64_t created;         /* UNIX time by this host's clock, when the server was asked for; 0 = not known */
+	bool warm;               /* the server came from the pool */
+	char *failed;            /* the stage whose script was the first to fail; NULL = none has */
+	int64_t hold_ms;         /* the operator's word: keep the server so long after the job; RECORD_NO_HOLD: not even when it failed */
 	int64_t create_ms, build_ms, ssh_ms;
 	json_t *pool;            /* what pool.c keeps of a server of the pool, or of one that came from there; NULL = nothing */
 	json_t *resolved;        /* the settings, as settings_json() makes them; NULL = none */
@@ -95,6 +102,9 @@ bool record_update(struct record *r, const struct state *s, bool (*change)(struc
  * record as it was read: when it is another one now, or a directory that had none is new, it is let be; NULL: whatever it is.
  */
 bool record_forget(const struct state *s, const struct record *was, struct fault *f) ATTR_MUST_USE;
+
+/* May the record's server still be of use: is it being made, a job's, or held? */
+bool record_is_live(const struct record *r);
 
 /* The phase's name, as in the file. */
 const char *phase_name(enum phase p);

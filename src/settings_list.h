@@ -14,7 +14,7 @@
  *
  * A setting "allow-x" or "max-x" bounds what a job may set x to.
  *
- * A new row needs a word in man/novajob.conf.5 and in the completions; tests/words.bats says which is missing.
+ * A new row needs its entry in man/novajob.conf.5; tests/words.bats says what is missing.
  */
 #ifndef NOVAJOB_SETTINGS_LIST_H
 #define NOVAJOB_SETTINGS_LIST_H
@@ -51,9 +51,10 @@
 	X(span, prepare_script_timeout, "prepare-script-timeout", "10m", NULL, 1, 86400, S_RULE, "how long prepare-script may take") \
 	X(span, create_timeout, "create-timeout", "10m", NULL, 1, 86400, S_RULE, "how long a server may take to become ACTIVE") \
 	X(span, stop_grace, "stop-grace", "5s", NULL, 0, 600, S_RULE, "from TERM to KILL for a script that is to stop") \
-	X(span, stop_timeout, "stop-timeout", "10s", NULL, 0, 600, S_RULE, "how long prepare may undo and cleanup go on after TERM") \
+	X(span, stop_timeout, "stop-timeout", "10s", NULL, 0, 600, S_RULE, "how long prepare may undo what it began after TERM") \
 	X(span, delete_wait, "delete-wait", "5s", NULL, 0, 600, S_RULE, "how long cleanup looks for a deleted server to be gone") \
 	X(choice, delete_by, "delete-by", "cleanup", "cleanup,timer", 0, 16, S_RULE, "who deletes a job's server: cleanup, or later sweep's timer") \
+	X(span, keep_on_failure, "keep-on-failure", "0", NULL, 0, 2592000, S_JOB, "how long the server of a failed job is kept after it, within max-life") \
 	X(path, builds_dir, "builds-dir", "", A_PATH, 0, 1000, S_RULE, "builds_dir told to the runner") \
 	X(path, cache_dir, "cache-dir", "", A_PATH, 0, 1000, S_RULE, "cache_dir told to the runner") \
 	X(path, state_dir, "state-dir", "", A_PATH, 0, 1000, S_HOST, "where the jobs' records are") \
@@ -82,6 +83,7 @@
 	X(globs, allow_key_pair, "allow-key-pair", "", A_GLOB, 0, 1000, S_RULE, "patterns of the key pairs a job may choose; none: any") \
 	X(globs, allow_username, "allow-username", "", A_GLOB, 0, 1000, S_RULE, "patterns of the login names a job may choose; none: any") \
 	X(span, max_ssh_timeout, "max-ssh-timeout", "1d", NULL, 1, 86400, S_RULE, "the longest ssh-timeout a job may choose") \
+	X(span, max_keep_on_failure, "max-keep-on-failure", "1h", NULL, 0, 2592000, S_RULE, "the longest keep-on-failure a job may choose") \
 	X(choice, job_image, "job-image", "map", "map,ignore,refuse", 0, 16, S_RULE, "what becomes of image: in .gitlab-ci.yml") \
 	X(map, image_map, "image-map", "", A_MAP, 0, 4000, S_RULE, "which image: of .gitlab-ci.yml is which image: PATTERN -> IMAGE; …") \
 	X(flag, trust_variables, "trust-variables", "no", NULL, 0, 0, S_HOST, "without JOB_RESPONSE_FILE believe the job's variables") \

@@ -157,25 +157,25 @@ unit_seconds(const char *unit)
 	return 0;
 }
 
-static bool
-parse_span(const struct setting_info *info, const char *text, int64_t *ms, struct fault *f)
+bool
+setting_parse_span(const char *text, int64_t min_s, int64_t max_s, int64_t *ms, struct fault *f)
 {
 	size_t digits = strspn(text, DIGITS);
 	auto_free char *number = xstrndup(text, digits);
 	int64_t unit = unit_seconds(text + digits);
 	const char *wrong = NULL;
-	int64_t count = strtonum(number, 0, info->max, &wrong);
+	int64_t count = strtonum(number, 0, max_s, &wrong);
 
 	if (digits == 0 || unit == 0)
 		wrong = "invalid";
-	else if (wrong == NULL && count > info->max / unit)
+	else if (wrong == NULL && count > max_s / unit)
 		wrong = "too large";
-	else if (wrong == NULL && count * unit < info->min)
+	else if (wrong == NULL && count * unit < min_s)
 		wrong = "too small";
 	if (wrong != NULL)
 		return fault_set(f, FAULT_SETTING,
 		    "'%.*s%s' is %s: expected %" PRId64 " to %" PRId64 " seconds, as 90, 90s, 5m, 2h or 1d", SHOW(text),
-		    wrong, info->min, info->max);
+		    wrong, min_s, max_s);
 	*ms = count * unit * 1000;
 	return true;
 }
@@ -201,7 +201,7 @@ setting_parse(int setting, const char *text, struct setting_value *v, struct fau
 
 	switch (info->type) {
 	case TYPE_span:
-		return parse_span(info, text, &v->number, f);
+		return setting_parse_span(text, info->min, info->max, &v->number, f);
 	case TYPE_number:
 		return parse_number(info, text, &v->number, f);
 	case TYPE_flag:
@@ -257,6 +257,24 @@ setting_store(struct settings *s, int setting, struct setting_value *v)
 		*(bool *)field = v->number != 0;
 		break;
 	}
+}
+
+void
+setting_words(int setting, struct strv *words)
+{
+	const struct setting_info *info = &setting_infos[setting];
+
+	if (info->type == TYPE_flag)
+		strv_split(words, "yes,no");
+	else if (info->type == TYPE_choice)
+		strv_split(words, info->alphabet);
+	else if (setting == SETTING_address)
+		strv_split(words, ADDRESSES_WORDS);
+	else if (setting == SETTING_log_file)
+		strv_add(words, "journal");
+	for (int i = 0; info->type == TYPE_names && i < SETTINGS_COUNT; i++)
+		if (setting_infos[i].who == S_JOB)
+			strv_add(words, setting_infos[i].name);
 }
 
 void

@@ -22,8 +22,14 @@ struct setting_value {
  */
 bool setting_parse(int setting, const char *text, struct setting_value *v, struct fault *f) ATTR_MUST_USE;
 
+/* A span as settings have it (90, 90s, 5m, 2h, 1d), of min_s to max_s seconds; the same faults. */
+bool setting_parse_span(const char *text, int64_t min_s, int64_t max_s, int64_t *ms, struct fault *f) ATTR_MUST_USE;
+
 /* Put v's content into s, in place of what was there; v is empty afterwards. */
 void setting_store(struct settings *s, int setting, struct setting_value *v);
+
+/* Add the words that the setting may be, or that may be in its list; none where any text, path or number will do. */
+void setting_words(int setting, struct strv *words);
 
 /* Free v's content. */
 void setting_value_free(struct setting_value *v);

@@ -95,6 +95,13 @@ static const char upload_text[] =
     "\"$f\" --version >/dev/null </dev/null && mv -f \"$f\" \"$d/gitlab-runner\" && { echo novajob-ok-$1; exit 0; }; "
     "rm -f \"$f\"; rmdir \"$d\" 2>/dev/null; exit 1";
 
+/*
+ * With a key of keys.c's kind in known_hosts: that kind first, so that a server with several has to show this one. The others
+ * are only there for ssh to say that it does not know them; without them it would say nothing (at LogLevel=ERROR).
+ */
+#define PINNED_ALGORITHMS                                                                                                 \
+	"HostKeyAlgorithms=ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256"
+
 /* Options that hold for every connection; ssh_config(5). Nobody's configuration, agent or terminal takes part. */
 static const char *const fixed_options[] = {
 	"BatchMode=yes",
@@ -164,9 +171,15 @@ proxy_argv(struct strv *argv, const struct settings *st)
 	strv_add(argv, buf_str(&b));
 }
 
-/* Everything up to the command. What is on the command line holds, whatever ssh-config says of it. */
+enum use {
+	USE_STAGE,
+	USE_MASTER, /* to be shared */
+	USE_PERSON,
+};
+
+/* Everything up to the command. What is on the command line holds, whatever ssh-config says of it; the first of a name does. */
 static void
-connect_argv(struct strv *argv, const struct ssh_target *t, bool master)
+connect_argv(struct strv *argv, const struct ssh_target *t, enum use use)
 {
 	const struct settings *st = t->settings;
 	int64_t interval_s = st->alive_timeout / 4000 > 0 ? st->alive_timeout / 4000 : 1; /* alive-timeout is 3 s at least */
@@ -174,12 +187,14 @@ connect_argv(struct strv *argv, const struct ssh_target *t, bool master)
 	strv_add(argv, st->ssh);
 	strv_add(argv, "-F");
 	strv_add(argv, st->ssh_config == NULL ? "none" : st->ssh_config);
+	if (use == USE_PERSON)
+		strv_add_all(argv, (const char *const[]){ "-o", "RequestTTY=auto", "-o", "EscapeChar=~", NULL });
 	for (size_t i = 0; i < ARRAY_LEN(fixed_options); i++) {
 		strv_add(argv, "-o");
 		strv_add(argv, fixed_options[i]);
 	}
 	strv_add(argv, "-o");
-	strv_addf(argv, "ControlMaster=%s", master ? "yes" : "no");
+	strv_addf(argv, "ControlMaster=%s", use == USE_MASTER ? "yes" : "no");
 	strv_add(argv, "-o");
 	if (t->control == NULL)
 		strv_add(argv, "ControlPath=none");
@@ -189,7 +204,7 @@ connect_argv(struct strv *argv, const struct ssh_target *t, bool master)
 	strv_addf(argv, "StrictHostKeyChecking=%s", t->first && !t->pinned ? "accept-new" : "yes");
 	if (t->pinned) {
 		strv_add(argv, "-o");
-		strv_add(argv, "HostKeyAlgorithms=ssh-ed25519"); /* keys.c's kind: no other is offered to choose from */
+		strv_add(argv, PINNED_ALGORITHMS);
 	}
 	strv_add(argv, "-o"); /* the first question after one interval, dead one interval after the last: in time together */
 	strv_addf(argv, "ServerAliveInterval=%" PRId64, interval_s);
@@ -207,7 +222,7 @@ connect_argv(struct strv *argv, const struct ssh_target *t, bool master)
 	strv_addf(argv, "%" PRId64, st->ssh_port);
 	strv_add(argv, "-l");
 	strv_add(argv, st->username);
-	if (master)
+	if (use == USE_MASTER)
 		strv_add(argv, "-N");
 	strv_add(argv, "--");
 	strv_add(argv, t->address);
@@ -216,7 +231,7 @@ connect_argv(struct strv *argv, const struct ssh_target *t, bool master)
 void
 ssh_stage_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t script_size)
 {
-	connect_argv(argv, t, false);
+	connect_argv(argv, t, USE_STAGE);
 	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %s %" PRId64 " '%s'", stage_text, s->nonce, s->tag, script_size,
 	    script_text);
 }
@@ -224,20 +239,20 @@ ssh_stage_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_s
 void
 ssh_master_argv(struct strv *argv, const struct ssh_target *t)
 {
-	connect_argv(argv, t, true);
+	connect_argv(argv, t, USE_MASTER);
 }
 
 void
 ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t pid, int64_t grace_s)
 {
-	connect_argv(argv, t, false);
+	connect_argv(argv, t, USE_STAGE);
 	strv_addf(argv, "exec /bin/sh -c '%s' novajob %" PRId64 " %s %" PRId64, stop_text, pid, s->tag, grace_s * 100);
 }
 
 void
 ssh_login_argv(struct strv *argv, const struct ssh_target *t, const char *nonce, bool version)
 {
-	connect_argv(argv, t, false);
+	connect_argv(argv, t, USE_STAGE);
 	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %d", login_text, nonce, version ? 1 : 0);
 }
 
@@ -268,8 +283,16 @@ ssh_login_said(const char *out, const char *nonce, struct ssh_tools *tools)
 void
 ssh_upload_argv(struct strv *argv, const struct ssh_target *t, const char *nonce, int64_t size)
 {
-	connect_argv(argv, t, false);
+	connect_argv(argv, t, USE_STAGE);
 	strv_addf(argv, "exec /bin/sh -c '%s' novajob %s %" PRId64, upload_text, nonce, size);
+}
+
+void
+ssh_person_argv(struct strv *argv, const struct ssh_target *t, char *const *words, int count)
+{
+	connect_argv(argv, t, USE_PERSON);
+	for (int i = 0; i < count; i++) /* behind the "--" before the address ssh takes none of them for an option */
+		strv_add(argv, words[i]);
 }
 
 void

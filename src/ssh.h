@@ -59,6 +59,12 @@ void ssh_master_argv(struct strv *argv, const struct ssh_target *t);
 void ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t pid,
     int64_t grace_s);
 
+/*
+ * argv for a person: words run there as ssh(1) does it, joined by blanks, or without any the account's shell, on a
+ * terminal if we are on one. Everything else is as for the stages.
+ */
+void ssh_person_argv(struct strv *argv, const struct ssh_target *t, char *const *words, int count);
+
 /* The end mark, newline included, to out (RELAY_MARK_MAX bytes). */
 void ssh_end_mark(char *out, size_t size, const struct ssh_stage *s);
 

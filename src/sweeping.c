@@ -10,6 +10,7 @@
 enum known {
 	STRANGER,  /* no record here: another host's, or STATE was lost */
 	LIVE,      /* the record is this try's, and the job may be running */
+	KEPT,      /* the same, and the job is over: it is held */
 	FINISHED,  /* the record says the job was cleaned up: this try, or one after it */
 	OLDER_TRY, /* the record is another try's, and its job may be running */
 };
@@ -19,9 +20,11 @@ know(struct sweepable s, const struct record *r)
 {
 	if (r->phase == PHASE_NONE)
 		return STRANGER;
-	if (r->phase != PHASE_CREATING && r->phase != PHASE_READY)
+	if (!record_is_live(r))
 		return FINISHED; /* a newer try would have noted itself before its create */
-	return strcmp(s.try, r->try) == 0 ? LIVE : OLDER_TRY;
+	if (strcmp(s.try, r->try) != 0)
+		return OLDER_TRY;
+	return r->phase == PHASE_HELD ? KEPT : LIVE;
 }
 
 struct sweeping
@@ -34,20 +37,22 @@ sweeping_judge(struct sweepable s, const struct record *r, int64_t now, int64_t 
 		[STRANGER] = { true, { false, false, "another host's, or its record is lost: not past its expiry and sweep-grace" },
 		    { true, true, "another host's, or its record is lost: past its expiry and sweep-grace" } },
 		[LIVE] = { true, { false, false, "its job may be running" }, { true, true, "its job's deadline is over" } },
+		[KEPT] = { true, { false, false, "it is held" }, { true, false, "it was held, and that is over" } },
 		[FINISHED] = { false, { false, false, "" }, { true, false, "its job was cleaned up" } },
 		[OLDER_TRY] = { true, { false, false, "of another try of the job, not expired" },
 		    { true, true, "of another try of the job, expired" } },
 	};
 	enum known k = know(s, r);
-	int64_t expires = k == LIVE && r->expires > s.expires ? r->expires : s.expires;
+	int64_t expires = k == KEPT || (k == LIVE && r->expires > s.expires) ? r->expires : s.expires;
+	int64_t more_s = k == STRANGER ? grace_s : k == LIVE && r->hold_ms > 0 ? r->hold_ms / 1000 : 0; /* cleanup never came */
 
 	if (!rules[k].by_time)
 		return rules[k].expired;
 	if (!clock_ok)
 		return (struct sweeping){ false, false, "the clock looks wrong: nothing is judged by time" };
-	if (s.expires <= 0)
+	if (expires <= 0)
 		return (struct sweeping){ false, false, "it has no novajob:expires: delete it by hand" };
-	return now > expires + (k == STRANGER ? grace_s : 0) ? rules[k].expired : rules[k].early;
+	return now - more_s > expires ? rules[k].expired : rules[k].early;
 }
 
 bool

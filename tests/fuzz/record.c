@@ -50,10 +50,12 @@ check_address(const char *s)
 static void
 check_sane(const struct record *r)
 {
-	CHECK(r->phase > PHASE_NONE && r->phase <= PHASE_LOST);
+	CHECK(r->phase > PHASE_NONE && r->phase <= PHASE_HELD);
 	CHECK(text_only(r->try, "0123456789abcdef"));
 	CHECK(r->server_id == NULL || (text_only(r->server_id, "0123456789abcdefABCDEF-") && r->server_id[0] != '-'));
 	CHECK(r->server_name == NULL || (strpbrk(r->server_name, " /\"'$`\n\\;&|<>*?") == NULL && r->server_name[0] != '-'));
+	CHECK(r->failed == NULL || (strpbrk(r->failed, " /\"'$`\n\\;&|<>*?") == NULL && r->failed[0] != '-'));
+	CHECK(r->created >= 0 && r->hold_ms >= RECORD_NO_HOLD && r->hold_ms <= RECORD_HOLD_MAX_S * 1000);
 	check_address(r->address);
 	for (size_t i = 0; i < r->addresses.len; i++)
 		check_address(r->addresses.v[i]);
@@ -67,6 +69,7 @@ check_same(const struct record *a, const struct record *b)
 	CHECK(fuzz_same(a->address, b->address) && fuzz_same(a->lost, b->lost));
 	CHECK(a->intent_at == b->intent_at && a->expires == b->expires && a->create_ms == b->create_ms &&
 	    a->build_ms == b->build_ms && a->ssh_ms == b->ssh_ms);
+	CHECK(a->created == b->created && a->warm == b->warm && a->hold_ms == b->hold_ms && fuzz_same(a->failed, b->failed));
 	CHECK(a->addresses.len == b->addresses.len);
 	for (size_t i = 0; i < a->addresses.len; i++)
 		CHECK(strcmp(a->addresses.v[i], b->addresses.v[i]) == 0);
