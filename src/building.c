@@ -155,6 +155,8 @@ building_image(struct building *b, struct limit limit, struct fault *f)
 		return building_blame(b->st, f);
 	if (others > 0)
 		log_say("image '%s': %zu fit; taking %s, the one updated last", b->st->image, others + 1, b->image_id);
+	else if (strcmp(b->st->image, b->image_id) != 0)
+		log_say("image '%s' is %s", b->st->image, b->image_id);
 	return true;
 }
 
@@ -288,12 +290,15 @@ server_failed(struct building *b, const char *status, struct fault *f)
 	struct fault show;
 
 	if (!os_server_show(&b->c, b->record.server_id, limit_min(b->limit, 10000), &s, &show))
-		return fault_set(f, FAULT_CLOUD, "server %s is in %s", b->record.server_id, status);
-	(void)fault_set(f, strstr(s.fault, "No valid host") == NULL ? FAULT_CLOUD : FAULT_BUSY, "server %s is in %s: %s",
-	    b->record.server_id, status, s.fault[0] == '\0' ? "the cloud says no more" : s.fault);
-	return fault_hint(f, "%s", f->class == FAULT_BUSY ?
-	    "the cloud has no room for this flavor now: try another one, or later" :
-	    "see 'openstack server event list', or ask the cloud's operators");
+		(void)fault_set(f, FAULT_CLOUD, "server %s is in %s, and the cloud does not say why: %.900s", b->record.server_id, status,
+		    show.text);
+	else
+		(void)fault_set(f, strstr(s.fault, "No valid host") == NULL ? FAULT_CLOUD : FAULT_BUSY, "server %s is in %s: %s",
+		    b->record.server_id, status, s.fault[0] == '\0' ? "the cloud says no more" : s.fault);
+	if (f->class == FAULT_BUSY)
+		return fault_hint(f, "the cloud has no room for this flavor now: try another one, or later");
+	return fault_hint(f, "a retry may do; else 'openstack server event list %s', or the cloud's operators, know why",
+	    b->record.server_id);
 }
 
 bool
@@ -416,8 +421,10 @@ wait_active(struct building *b, struct fault *f)
 			tell += STILL_MS;
 		}
 	}
-	return limit_fault(f, FAULT_CLOUD, "server %s is not ACTIVE within create-timeout (%s): it is %s", b->record.server_id,
-	    clock_span(span, sizeof(span), b->st->create_timeout), state);
+	if (!limit_fault(f, FAULT_CLOUD, "server %s is not ACTIVE within create-timeout (%s): it is %s", b->record.server_id,
+	    clock_span(span, sizeof(span), b->st->create_timeout), state) && f->class == FAULT_STOPPED)
+		return false;
+	return fault_hint(f, "a retry may do; a cloud that is always so slow, or so large an image, needs a longer create-timeout");
 }
 
 bool
@@ -475,10 +482,9 @@ awaited(char *out, size_t size, const char *text)
 	const char *used = strstr(text, before);
 
 	if (used != NULL) {
-		const char *end;
+		const char *end = strstr(used, " (");
 
 		used += sizeof(before) - 1;
-		end = strstr(used, " (");
 		(void)snprintf(out, size, "quota: %.*s in use", end == NULL ? 200 : (int)(end - used), used); /* cut: for people */
 	} else if (strstr(text, "No valid host") != NULL) {
 		(void)strlcpy(out, "a host with room: the cloud says 'No valid host was found'", size); /* fits */
@@ -532,22 +538,22 @@ next_choice(struct building *b, const struct fault *why, struct fault *full)
 }
 
 bool
-building_pause(struct building *b, enum building_wait_for kind, const char *what, int64_t began, int64_t *tell,
-    struct limit limit)
+building_pause(struct building *b, enum building_wait_for kind, const char *what, int64_t began, int64_t *tell, struct limit limit)
 {
-	int64_t pause = FULL_PAUSE_MS + (int64_t)arc4random_uniform(FULL_PAUSE_MS);
-	int64_t now = clock_ms();
+	int64_t pause = FULL_PAUSE_MS + (int64_t)arc4random_uniform(FULL_PAUSE_MS), now = clock_ms();
 	char span[32];
-	bool in_time;
 
 	if (limit_over(limit))
 		return false;
 	if (now >= *tell) {
-		log_say("waiting for %s, %s so far", what, clock_span(span, sizeof(span), now - began));
+		if (*tell == began)
+			log_wait("waiting for %s, at most %s (busy-timeout)", what, clock_span(span, sizeof(span), limit_left_ms(limit)));
+		else
+			log_wait("waiting for %s, %s so far", what, clock_span(span, sizeof(span), now - began));
 		*tell = now + STILL_MS;
 	}
 	os_client_rest(&b->c); /* others may use the slot, one of them to delete a server */
-	in_time = limit_sleep(limit, pause < limit_left_ms(limit) ? pause : limit_left_ms(limit));
+	const bool in_time = limit_sleep(limit, pause < limit_left_ms(limit) ? pause : limit_left_ms(limit));
 	b->waited_ms[kind] += clock_ms() - now;
 	return in_time;
 }

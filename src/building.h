@@ -89,8 +89,8 @@ bool building_run(struct building *b, struct fault *f) ATTR_MUST_USE;
 bool building_choose_address(struct building *b, struct fault *f) ATTR_MUST_USE;
 
 /*
- * Something is used up: wait a little, with a line "waiting for WHAT, … so far" when *tell (clock_ms) has come, which
- * then moves on. began: when the waiting did (clock_ms). False: no time is left, or we were stopped.
+ * Something is used up: wait a little, with a line "waiting for WHAT, at most …", then "… so far", when *tell (clock_ms;
+ * began at first) has come, which then moves on. began: when the waiting did (clock_ms). False: no time is left, or we were stopped.
  */
 bool building_pause(struct building *b, enum building_wait_for kind, const char *what, int64_t began, int64_t *tell,
     struct limit limit);

@@ -23,6 +23,7 @@ enum {
 	CMD_JOB = 1 << 3,      /* the job is read before run */
 	CMD_HIDDEN = 1 << 4,   /* not in --help */
 	CMD_FRESH = 1 << 5,    /* settings are resolved anew, whatever NOVAJOB_RESOLVED says: config */
+	CMD_JOB_LOG = 1 << 6,  /* stderr is the job log, which GitLab shows: not that of cleanup; with CMD_SETTINGS */
 };
 
 /* What main hands to a command. */

@@ -78,7 +78,7 @@ keep(const struct ending *e)
 	log_say("job %" PRId64 " is over, its server %s is kept until %s: '%s ssh %" PRId64 "' gets in, '%s release %" PRId64 "' deletes it",
 	    e->id, e->r->server_id, clock_utc(when, sizeof(when), e->r->expires), novajob, e->id, novajob, e->id);
 	if (came == HOLDING_NOT_TOLD)
-		log_say("warning: the cloud does not know that server %s is kept: another host's sweep may delete it: %s",
+		log_warn("the cloud does not know that server %s is kept: another host's sweep may delete it: %s",
 		    e->r->server_id, f.text);
 	return true;
 }
@@ -91,7 +91,7 @@ not_kept(struct record *r, const struct state *state)
 
 	if (record_update(r, state, ending_begin, NULL, &f))
 		return true;
-	log_say("warning: %s", f.text);
+	log_warn("%s", f.text);
 	return false;
 }
 
@@ -156,12 +156,12 @@ cleanup(struct context *ctx, struct fault *f)
 	e.has_record = ok && (!record_read(&r, &state, &record_fault) || r.phase != PHASE_NONE);
 	ok = ok && (!e.has_record || r.phase != PHASE_NONE);
 	if (!ok)
-		log_say("warning: %s; going by what the cloud knows of the job", record_fault.text);
+		log_warn("%s; going by what the cloud knows of the job", record_fault.text);
 	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
 		e.st = &resolved;
 	noted = ok && e.has_record && record_update(&r, &state, begin, e.st == &resolved ? &resolved : NULL, &record_fault);
 	if (ok && e.has_record && !noted)
-		log_say("warning: %s", record_fault.text);
+		log_warn("%s", record_fault.text);
 	if (state.dir != NULL)
 		share_end(&state, r.try);
 	ok = end_job(&e, &r, noted, &left, f);

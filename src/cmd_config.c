@@ -66,6 +66,6 @@ const struct cmd cmd_config = {
 	.see = "novajob.conf(5)",
 	.min_args = 0,
 	.max_args = -1,
-	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB_VARS | CMD_JOB | CMD_FRESH,
+	.flags = CMD_STAGE | CMD_JOB_LOG | CMD_SETTINGS | CMD_JOB_VARS | CMD_JOB | CMD_FRESH,
 	.run = run,
 };

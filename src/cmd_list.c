@@ -150,7 +150,7 @@ print_job(const char *key, const struct settings *st, const struct os_servers *l
 	size_t shown = 0;
 
 	if (!state_open(&state, st->state_dir, key, false, &f) || !record_read(&r, &state, &f))
-		log_say("warning: %s", f.text);
+		log_warn("%s", f.text);
 	for (size_t i = 0; i < list->len; i++) {
 		if (strcmp(list->v[i].owner, st->owner) != 0 || !is_of(&list->v[i], key, &r))
 			continue;

@@ -37,6 +37,7 @@
 
 struct prepare {
 	struct building b;
+	char old_try[TRY_SIZE]; /* the earlier try's word; "" = there was none */
 	bool leftovers;    /* an earlier try may have left servers */
 	bool old_floating; /* … and a floating address */
 	json_t *old_pool;  /* … and a server that came from the pool (record.h) */
@@ -116,6 +117,7 @@ begin(struct record *r, void *arg, struct fault *f)
 	p->leftovers = f->class != FAULT_NONE || (r->phase != PHASE_NONE && r->phase != PHASE_DELETED); /* or unusable */
 	p->old_floating = p->leftovers && (r->floating || p->b.st->floating_network != NULL);
 	p->old_pool = steal_ptr(&r->pool);
+	(void)strlcpy(p->old_try, r->try, sizeof(p->old_try)); /* same size */
 	record_free(r);
 	r->pool = json_incref(p->old_pool); /* until it is proved gone */
 	r->floating = p->old_floating; /* as above */
@@ -210,7 +212,7 @@ login(struct prepare *p, int64_t at, struct fault *f)
 		return false;
 	p->b.record.ssh_ms = clock_ms() - at;
 	if (!t.pinned)
-		log_say("the server's host key is believed at this first login, and held to from now on: keys are shared");
+		log_note("the server's host key is believed at this first login, and held to from now on: keys are shared");
 	t.first = false;
 	t.address = p->b.record.address;
 	at = clock_ms();
@@ -227,13 +229,13 @@ steps(struct prepare *p, struct fault *f)
 	char span[32];
 	int64_t at;
 
+	choice = choices_text(&p->b.choices);
+	log_section("prepare", p->b.try, "creating server '%s': %s, image %s", p->b.job->server_name, choice, p->b.st->image);
 	os_client_begin(&p->b.c); /* it takes longer to start than all that is done here meanwhile */
 	names_open(&p->b.names, p->b.st);
 	if (!keys_make(p->b.st, &p->b.state, p->b.job->key, p->b.limit, &p->b.user_data, f) || !delete_leftovers(p, f) ||
 	    !building_image(&p->b, cloud_limit(p), f))
 		return false;
-	choice = choices_text(&p->b.choices);
-	log_say("creating server '%s': %s, image %s", p->b.job->server_name, choice, p->b.st->image);
 	if (!building_run(&p->b, f) || (p->b.st->floating_network != NULL && !floating_add(&p->b, f)))
 		return false;
 	if (p->warm.name[0] != '\0') /* while it waited for quota */
@@ -265,11 +267,14 @@ say_ready(const struct prepare *p)
 {
 	const struct record *r = &p->b.record;
 	double s = (double)(clock_ms() - p->b.started_ms) / 1000;
+	auto_free char *choice = choices_text(&p->b.choices);
 
+	if (p->warm.name[0] == '\0' && p->b.choices.at > 0)
+		log_note("the first choice was not to be had: the server has %s", choice);
 	if (p->warm.name[0] != '\0')
-		log_say("ready in %.2f s (warm pool \"%s\", %zu left)", s, p->warm.name, p->warm.left);
+		log_done("ready in %.2f s (warm pool \"%s\", %zu left)", s, p->warm.name, p->warm.left);
 	else
-		log_say("ready in %.1f s (cold: create %.1f, build %.1f, ssh %.1f%s)", s, (double)r->create_ms / 1000,
+		log_done("ready in %.1f s (cold: create %.1f, build %.1f, ssh %.1f%s)", s, (double)r->create_ms / 1000,
 		    (double)r->build_ms / 1000, (double)r->ssh_ms / 1000, buf_str(&p->times));
 }
 
@@ -315,8 +320,9 @@ show_console(struct prepare *p)
 		return;
 	}
 	hidden = secret_hide(text); /* before it is cut: a key's first line may be above the last ones */
-	log_say("the last lines of its console:");
+	log_section("console", p->b.try, "the last lines of its console:");
 	log_quote(text_tail(hidden, CONSOLE_LINES), strlen(text_tail(hidden, CONSOLE_LINES)));
+	log_section_end();
 }
 
 /* *gone stays as it is if that is proved. */
@@ -407,6 +413,8 @@ begin_prepare(struct prepare *p, struct context *ctx, struct fault *f)
 		return fault_wrap(f, "nothing is created");
 	p->b.record.expires = r.expires;
 	outcome_note(&p->b.state, "prepare", NULL);
+	if (p->old_try[0] != '\0') /* it may have been killed */
+		log_section_end_of("prepare", p->old_try);
 	return true;
 }
 
@@ -461,6 +469,6 @@ const struct cmd cmd_prepare = {
 	.see = "novajob.conf(5), A SERVER THAT IS READY and SECOND CHOICES",
 	.min_args = 0,
 	.max_args = -1,
-	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB_VARS | CMD_JOB,
+	.flags = CMD_STAGE | CMD_JOB_LOG | CMD_SETTINGS | CMD_JOB_VARS | CMD_JOB,
 	.run = prepare,
 };

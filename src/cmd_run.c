@@ -225,7 +225,8 @@ judge(const struct remote_result *result, const char *stage, struct fault *f)
 		(void)fault_set(f, FAULT_SSH, "%s: the script did not arrive whole and was not run", stage);
 		return false;
 	case REMOTE_NO_BASH:
-		return fault_set(f, FAULT_SETTING, "%s: the server has no bash, which the runner's scripts need", stage);
+		(void)fault_set(f, FAULT_SETTING, "%s: the server has no bash, which the runner's scripts need", stage);
+		return fault_hint(f, "install bash in the image");
 	case REMOTE_STOPPED:
 	case REMOTE_LOG_BROKEN:
 		(void)fault_set(f, FAULT_STOPPED, "%s: stopped%s; %s", stage,
@@ -315,35 +316,15 @@ note_end(const struct context *ctx, const struct state *state, struct record *r,
 	if (failed ? r->failed != NULL : r->failed == NULL || strcmp(r->failed, n.stage) != 0)
 		return;
 	if (!record_update(&now, state, note_failed, &n, &f))
-		log_say("warning: the server is not kept for this failure: %s", f.text);
+		log_warn("the server is not kept for this failure: %s", f.text);
 	else if (failed)
 		say_kept(ctx, &now, st);
 	else if (now.hold_ms <= 0)
 		log_say("%s worked this time: the server is not kept for its failure", stage);
 }
 
-/* How many bytes a shell will take of the file: all but NUL bytes, which it drops. Negative with errno: it cannot be read. */
-static int64_t
-count_bytes(int fd)
-{
-	char block[16384];
-	int64_t count = 0;
-	ssize_t n;
-
-	while ((n = read(fd, block, sizeof(block))) > 0) {
-		const char *at = block, *end = block + n;
-
-		count += n;
-		while ((at = memchr(at, '\0', (size_t)(end - at))) != NULL) {
-			at++;
-			count--;
-		}
-	}
-	return n < 0 ? -1 : count;
-}
-
 static int
-open_script(const char *path, int64_t *size, struct fault *f)
+open_script(const char *path, struct fault *f)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
@@ -354,11 +335,6 @@ open_script(const char *path, int64_t *size, struct fault *f)
 	}
 	if (!S_ISREG(st.st_mode)) {
 		(void)fault_set(f, FAULT_LOCAL, "the script '%s' is no file", path);
-		return -1;
-	}
-	*size = count_bytes(fd);
-	if (*size < 0) {
-		(void)fault_errno(f, FAULT_LOCAL, "cannot read the script '%s'", path);
 		return -1;
 	}
 	return steal_fd(&fd);
@@ -398,7 +374,7 @@ run_script(struct context *ctx, const struct state *state, struct record *r, str
 			result.end = REMOTE_STOPPED;
 			result.confirmed = true;
 		} else if (fate == FATE_UNKNOWN) {
-			log_say("was the server shut down under the script? %s", why);
+			log_warn("nobody can tell whether the server was shut down under the script: %s", why);
 		}
 	}
 	if (result.end == REMOTE_EXITED)
@@ -426,7 +402,7 @@ run(struct context *ctx, struct fault *f)
 		return false;
 	event_text(&ctx->event, "server", r.server_id);
 	outcome_note(&state, stage, NULL);
-	script.fd = fd = open_script(ctx->argv[0], &script.size, f);
+	script.fd = fd = open_script(ctx->argv[0], f);
 	ok = fd >= 0 && check_record(&r, stage, f) && run_script(ctx, &state, &r, &script, f);
 	outcome_note(&state, stage, outcome_word(ok, f));
 	return ok;
@@ -445,6 +421,6 @@ const struct cmd cmd_run = {
 	.see = "novajob.conf(5), ssh-share and alive-timeout",
 	.min_args = 2,
 	.max_args = -1,
-	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,
+	.flags = CMD_STAGE | CMD_JOB_LOG | CMD_SETTINGS | CMD_JOB,
 	.run = run,
 };

@@ -48,14 +48,14 @@ greet(const struct jobfind *j)
 	char when[40], span[40];
 
 	if (j->r.lost != NULL)
-		log_say("warning: the job has lost this server: %s", j->r.lost);
+		log_warn("the job has lost this server: %s", j->r.lost);
 	if (j->r.phase != PHASE_HELD)
 		log_say("server %s, of a job that runs", j->r.server_id);
 	else if (j->r.expires > now)
 		log_say("server %s, held until %s, for %s more", j->r.server_id, clock_utc(when, sizeof(when), j->r.expires),
 		    clock_rough(span, sizeof(span), j->r.expires - now));
 	else
-		log_say("warning: server %s is held no longer: the next sweep deletes it ('novajob hold %" PRId64 " 1h' keeps it)",
+		log_warn("server %s is held no longer: the next sweep deletes it ('novajob hold %" PRId64 " 1h' keeps it)",
 		    j->r.server_id, j->id);
 }
 

@@ -123,7 +123,7 @@ read_record(const struct sweep *s, const char *key, struct record *r)
 	    !text_only(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"))
 		return;
 	if (!state_open(&state, s->st->state_dir, key, false, &f) || !record_read(r, &state, &f)) {
-		log_say("warning: %s", f.text);
+		log_warn("%s", f.text);
 		r->phase = PHASE_CREATING; /* a record there is: no stranger's rule, and live until its expiry */
 	}
 }
@@ -465,7 +465,7 @@ work(struct sweep *s, struct fault *f)
 		return fault_wrap(f, "sweep");
 	clock_ok = sweeping_clock_ok(&list, token_expires, clock_unix());
 	if (!clock_ok)
-		log_say("warning: this host's clock looks wrong, compared with the cloud's: nothing is judged by time");
+		log_warn("this host's clock looks wrong, compared with the cloud's: nothing is judged by time");
 	s->pool_filling = pool_is_filling(s->st->state_dir);
 	for (size_t i = 0; i < list.len && !limit_over(s->limit); i++)
 		sweep_server(s, &list.v[i], clock_ok);

@@ -155,6 +155,7 @@ play(struct boot *b, size_t row, struct limit limit)
 		strv_addf(&argv, "--settings=%s", b->ctx->settings_file);
 	for (size_t i = 0; i < b->ctx->flags->len; i++)
 		strv_addf(&argv, "--%s", b->ctx->flags->v[i]);
+	strv_add(&argv, "--job-log=plain"); /* what they say goes to a terminal */
 	strv_add(&argv, "--keep-on-failure=0"); /* what fails has been shown by then */
 	for (size_t i = 0; i < ARRAY_LEN(stages[row].operands) && stages[row].operands[i] != NULL; i++)
 		strv_add(&argv, strcmp(stages[row].operands[i], "SCRIPT") == 0 ? script : stages[row].operands[i]);

@@ -55,7 +55,7 @@ static void
 tell_keys(const struct finish *to)
 {
 	if (to->keys_left && settings_keys_per_job(to->e->st)) /* else nothing is secret */
-		log_say("warning: %s", to->keys.text);
+		log_warn("%s", to->keys.text);
 }
 
 static bool

@@ -83,6 +83,42 @@ fault_hint(struct fault *f, const char *fmt, ...)
 	return false;
 }
 
+bool
+fault_is_operators(const struct fault *f)
+{
+	return f->class == FAULT_USAGE || f->class == FAULT_SETTING || f->class == FAULT_LOCAL;
+}
+
+const char *
+fault_advice(const struct fault *f)
+{
+	switch (f->class) {
+	case FAULT_USAGE:
+	case FAULT_SETTING:
+		return "the runner is not set up as it should be: its operator has to look at this";
+	case FAULT_LOCAL:
+		return "the runner's host is in trouble, not the job: tell its operator";
+	case FAULT_WISH:
+		return "change it in .gitlab-ci.yml or in the job's variables, or ask the runner's operator to allow it";
+	case FAULT_TRANSIENT:
+		return "the cloud's trouble, not the job's: it may have passed when the job is retried";
+	case FAULT_BUSY:
+		return "a retry of the job may find room; if not, tell the runner's operator";
+	case FAULT_CLOUD:
+	case FAULT_MISSING:
+		return "the cloud's trouble, not the job's: retry it, and tell the runner's operator if it comes again";
+	case FAULT_SSH:
+		return "no script's fault: a retry of the job gets a new server";
+	case FAULT_NONE:
+	case FAULT_STOPPED:
+	case FAULT_LEFT:
+	case FAULT_BUILD:
+	case FAULT_COUNT:
+		break;
+	}
+	return NULL;
+}
+
 void
 fault_clear(struct fault *f)
 {

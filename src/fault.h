@@ -48,6 +48,12 @@ bool fault_wrap(struct fault *f, const char *fmt, ...) ATTR_PRINTF(2, 3);
 /* Say what the reader should do next. Returns false. */
 bool fault_hint(struct fault *f, const char *fmt, ...) ATTR_PRINTF(2, 3);
 
+/* Is it the operator of the runner who has to mend it: the settings, or the host? */
+bool fault_is_operators(const struct fault *f);
+
+/* What the author of a job can do about a failure of f's class, where f itself has no hint; NULL: nothing. */
+const char *fault_advice(const struct fault *f);
+
 /* Make f say nothing happened. */
 void fault_clear(struct fault *f);
 

@@ -209,10 +209,11 @@ allocate_or_wait(struct building *b, struct fault *f)
 
 	while (!allocate(b, f)) {
 		auto_free char *why = NULL;
+		const char *said = strstr(f->text, "': "); /* behind "cannot allocate a floating address of 'x" */
 
 		if (f->class != FAULT_BUSY)
 			return false;
-		why = xasprintf("%s: %.300s", what, f->text);
+		why = xasprintf("%s: %.300s", what, said == NULL ? f->text : said + 3);
 		if (building_pause(b, WAIT_ADDRESS, why, began, &tell, limit))
 			continue;
 		if (sig_stopped())

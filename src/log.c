@@ -3,6 +3,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -10,24 +11,62 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "clock.h"
 #include "secret.h"
 #include "text.h"
 
-#define READER_MS 5000
+#define READER_MS  5000
+#define LINE_BYTES 4096
 
-static int verbosity;
+/* Colours as the runner has them; each begins with a reset: what a script has left switched on ends there. */
+#define RESET  "\033[0;m"
+#define RED    "\033[0;31;1m"
+#define GREEN  "\033[0;32;1m"
+#define YELLOW "\033[0;33m"
+#define CYAN   "\033[0;36m"
+#define HEADER "\033[0;36;1m"
+#define MARKER_END "\r\033[0K"
+
+static const struct {
+	const char *prefix;
+	const char *colour;
+	bool waits; /* for the end of an open section */
+	bool ends;  /* an open section */
+} kinds[] = {
+	[LOG_SAY] = { "novajob: ", RESET, false, false },
+	[LOG_NOTE] = { "novajob: ", RESET, true, false },
+	[LOG_WARN] = { "novajob: warning: ", YELLOW, true, false },
+	[LOG_WAIT] = { "novajob: ", RESET, false, true },
+	[LOG_DONE] = { "novajob: ", GREEN, false, true },
+	[LOG_DEBUG] = { "novajob: debug: ", RESET, false, false },
+	[LOG_ERROR] = { "novajob: error: ", RED, false, true },
+	[LOG_HINT] = { "novajob: hint: ", CYAN, false, true },
+};
+
+static struct {
+	int verbosity;
+	enum log_reader reader;
+	char section[80]; /* the name of the open one; "" = none */
+	struct buf waiting; /* lines */
+} state;
 
 void
 log_set_verbosity(int level)
 {
-	verbosity = level;
+	state.verbosity = level;
 }
 
 int
 log_verbosity(void)
 {
-	return verbosity;
+	return state.verbosity;
+}
+
+void
+log_set_reader(enum log_reader reader)
+{
+	state.reader = reader;
 }
 
 /*
@@ -65,42 +104,43 @@ write_line(const char *line, size_t len)
 	}
 }
 
-static void ATTR_PRINTF(2, 0)
-line(const char *prefix, const char *fmt, va_list ap)
+/* ---- lines */
+
+/* marker: of a section, or "". */
+static void ATTR_PRINTF(3, 0)
+line(enum log_kind kind, const char *marker, const char *fmt, va_list ap)
 {
-	char raw[4096];
-	char safe[4096];
-	char out[4096 + 64];
+	char raw[LINE_BYTES];
+	char safe[LINE_BYTES];
+	char out[LINE_BYTES + 256];
 	auto_free char *hidden = NULL;
 	int n;
 
 	(void)vsnprintf(raw, sizeof(raw), fmt, ap); /* cut on purpose */
 	hidden = secret_hide(raw);
 	text_one_line(safe, sizeof(safe), hidden);
-	n = snprintf(out, sizeof(out), "%s%s\n", prefix, safe);
-	if (n > 0)
+	if (state.reader == LOG_FOR_GITLAB)
+		n = snprintf(out, sizeof(out), "%s%s%s%s" RESET "\n", marker, marker[0] == '\0' ? kinds[kind].colour : HEADER,
+		    kinds[kind].prefix, safe);
+	else
+		n = snprintf(out, sizeof(out), "%s%s\n", kinds[kind].prefix, safe);
+	if (n > 0 && kinds[kind].waits && state.section[0] != '\0')
+		buf_add(&state.waiting, out, (size_t)n);
+	else if (n > 0)
 		write_line(out, (size_t)n);
 }
 
 void
-log_say(const char *fmt, ...)
+log_line(enum log_kind kind, const char *fmt, ...)
 {
 	va_list ap;
 
-	va_start(ap, fmt);
-	line("novajob: ", fmt, ap);
-	va_end(ap);
-}
-
-void
-log_debug(const char *fmt, ...)
-{
-	va_list ap;
-
-	if (verbosity < 1)
+	if (kind == LOG_DEBUG && state.verbosity < 1)
 		return;
+	if (kinds[kind].ends)
+		log_section_end();
 	va_start(ap, fmt);
-	line("novajob: debug: ", fmt, ap);
+	line(kind, "", fmt, ap);
 	va_end(ap);
 }
 
@@ -113,7 +153,7 @@ lines(const char *prefix, const char *text, size_t len)
 	for (char *at = hidden; *at != '\0';) {
 		size_t n = strcspn(at, "\n");
 		char out[1200];
-		int used = snprintf(out, sizeof(out) - 1, "%s%.*s", prefix, n > 1000 ? 1000 : (int)n, at);
+		int used = snprintf(out, sizeof(out) - 1, "%s%s%.*s", state.reader == LOG_FOR_GITLAB ? RESET : "", prefix, n > 1000 ? 1000 : (int)n, at);
 
 		if (used > 0) {
 			out[used] = '\n';
@@ -141,7 +181,60 @@ log_fault(struct fault *f)
 	if (f->said)
 		return;
 	f->said = true;
-	log_say("error: %s", f->text);
+	log_line(LOG_ERROR, "%s", f->text);
 	if (f->hint[0] != '\0')
-		log_say("hint: %s", f->hint);
+		log_line(LOG_HINT, "%s%s", f->hint, state.reader != LOG_FOR_OPERATOR && fault_is_operators(f) ?
+		    " (for the runner's operator)" : "");
+	else if (state.reader != LOG_FOR_OPERATOR && fault_advice(f) != NULL)
+		log_line(LOG_HINT, "%s", fault_advice(f));
+}
+
+/* ---- sections */
+
+void
+log_section(const char *name, const char *word, const char *fmt, ...)
+{
+	char marker[160] = "";
+	va_list ap;
+
+	log_section_end();
+	if (state.reader == LOG_FOR_GITLAB) {
+		(void)snprintf(state.section, sizeof(state.section), "novajob_%s_%s", name, word); /* fits, as the next */
+		(void)snprintf(marker, sizeof(marker), "section_start:%" PRId64 ":%s[collapsed=true]" MARKER_END, clock_unix(),
+		    state.section);
+	}
+	va_start(ap, fmt);
+	line(LOG_SAY, marker, fmt, ap);
+	va_end(ap);
+}
+
+/* GitLab takes the empty line that is left for none. */
+static void
+write_end(const char *section)
+{
+	char out[160];
+	int n = snprintf(out, sizeof(out), "section_end:%" PRId64 ":%s" MARKER_END RESET "\n", clock_unix(), section);
+
+	write_line(out, (size_t)n); /* fits */
+}
+
+void
+log_section_end(void)
+{
+	if (state.section[0] == '\0')
+		return;
+	write_end(state.section);
+	state.section[0] = '\0';
+	write_line(buf_str(&state.waiting), state.waiting.len);
+	buf_free(&state.waiting);
+}
+
+void
+log_section_end_of(const char *name, const char *word)
+{
+	char section[sizeof(state.section)];
+
+	(void)snprintf(section, sizeof(section), "novajob_%s_%s", name, word); /* fits */
+	if (state.reader == LOG_FOR_GITLAB)
+		write_end(section);
 }

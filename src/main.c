@@ -198,6 +198,17 @@ parse_line(struct line *l, int argc, char **argv, struct fault *f)
 	return l->globals.help || l->globals.version || check_operands(l, f);
 }
 
+/* Who reads what a command says. s NULL: not read yet, so that the environment alone can tell. */
+static enum log_reader
+reader_of(const struct cmd *cmd, const struct settings *s)
+{
+	const char *word = s != NULL ? s->job_log : getenv("NOVAJOB_JOB_LOG");
+
+	if ((cmd->flags & CMD_JOB_LOG) == 0)
+		return LOG_FOR_OPERATOR;
+	return word != NULL && strcmp(word, "plain") == 0 ? LOG_FOR_AUTHOR : LOG_FOR_GITLAB;
+}
+
 /*
  * Settings and job, as the command's flags ask for. The job's own settings take the place of the host's, which stay when
  * they cannot be loaded: they say where that is told.
@@ -213,8 +224,10 @@ load(struct context *c, const struct cmd *cmd, struct fault *f)
 	};
 	struct settings of_job = SETTINGS_INIT;
 
+	log_set_reader(reader_of(cmd, NULL));
 	if ((cmd->flags & CMD_SETTINGS) != 0 && !settings_load(&c->settings, &from, f))
 		return false;
+	log_set_reader(reader_of(cmd, &c->settings));
 	if ((cmd->flags & CMD_JOB) != 0 && !job_read(&c->job, c->settings.trust_variables, f))
 		return false;
 	if (c->job.known)
@@ -303,6 +316,7 @@ main(int argc, char **argv)
 	is_fine = is_fine && act(&l, &f);
 	if (is_fine && in_stage && sig_stopped()) /* told to stop: a 0 would mean "prepared" (contract.md §0.5) */
 		is_fine = fault_set(&f, FAULT_STOPPED, "stopped by the runner (cancel or time-out)");
+	log_section_end();
 	if (!is_fine)
 		log_fault(&f);
 	code = is_fine ? 0 : fault_exit_code(&f, in_stage);

@@ -18,7 +18,7 @@ struct row {
 };
 
 #define CREDENTIALS "check the OS_* variables of the runner's service (or clouds.yaml) with 'openstack token issue'"
-#define NAMES "check the name with 'openstack <kind> list', as this project sees it"
+#define NAME(kind) "check the name with 'openstack " kind " list', as this project sees it"
 
 #define BROKEN "the openstack client is not installed as it should be: try 'openstack --version'"
 
@@ -38,14 +38,14 @@ static const struct row rows[] = {
 	{ "region not found", 0, 0, FAULT_SETTING, "check OS_REGION_NAME" },
 	{ "is disabled because", 0, 0, FAULT_SETTING, "check OS_REGION_NAME and the services of the cloud" },
 	{ "Could not find requested endpoint", 0, 0, FAULT_SETTING, "check OS_REGION_NAME and the services of the cloud" },
-	{ "No Image found", 0, 0, FAULT_MISSING, NAMES },
-	{ "No Flavor found", 0, 0, FAULT_MISSING, NAMES },
-	{ "No flavor with", 0, 0, FAULT_MISSING, NAMES },
-	{ "No Network found", 0, 0, FAULT_MISSING, NAMES },
-	{ "No SecurityGroup found", 0, 0, FAULT_MISSING, NAMES },
-	{ "requested availability zone", 0, 0, FAULT_MISSING, "see 'openstack availability zone list --compute'" },
+	{ "No Image found", 0, 0, FAULT_MISSING, NAME("image") },
+	{ "No Flavor found", 0, 0, FAULT_MISSING, NAME("flavor") },
+	{ "No flavor with", 0, 0, FAULT_MISSING, NAME("flavor") },
+	{ "No Network found", 0, 0, FAULT_MISSING, NAME("network") },
+	{ "No SecurityGroup found", 0, 0, FAULT_MISSING, NAME("security group") },
+	{ "requested availability zone", 0, 0, FAULT_MISSING, "check the name with 'openstack availability zone list --compute'" },
 	{ "Invalid key_name provided", 0, 0, FAULT_MISSING, "check key-pair with 'openstack keypair list' as the same user" },
-	{ "is not a valid external network", 0, 0, FAULT_MISSING, "see 'openstack network list --external'" },
+	{ "is not a valid external network", 0, 0, FAULT_MISSING, "check the name with 'openstack network list --external'" },
 	{ "is not reachable from subnet", 0, 0, FAULT_MISSING, "a router has to lead from the server's network to that one" },
 	{ "The resource could not be found", 0, 0, FAULT_SETTING, "the cloud does not know the request: check OS_* and its services" },
 	{ "No FloatingIP found", 0, 0, FAULT_CLOUD, "" },

@@ -137,7 +137,7 @@ pool_members_read(struct pool_members *m, const char *dir)
 		m->len++;
 		if (state_open(&new->state, dir, keys.v[i], false, &f) && record_read(&new->r, &new->state, &f))
 			continue;
-		log_say("warning: %s", f.text);
+		log_warn("%s", f.text);
 		m->len--;
 		member_free(new);
 	}
@@ -454,7 +454,7 @@ pool_kick(const struct settings *st, const char *settings_file)
 	time_t now;
 
 	if (fd < 0 || n <= 0) {
-		log_say("warning: the pool is not filled in the background: cannot open '%s'", path);
+		log_warn("the pool is not filled in the background: cannot open '%s'", path);
 		return;
 	}
 	if (fstat(fd, &about) == 0 && about.st_size > LOG_MAX)
@@ -468,7 +468,7 @@ pool_kick(const struct settings *st, const char *settings_file)
 	if (proc_start(&p, &spec, &f))
 		proc_let_go(&p);
 	else
-		log_say("warning: the pool is not filled in the background: %s", f.text);
+		log_warn("the pool is not filled in the background: %s", f.text);
 }
 
 void
@@ -525,7 +525,7 @@ pool_judge(const char *dir, const struct os_server *s, bool filling, bool clock_
 	if (state_open(&state, dir, s->job, false, &f))
 		lock = state_lock(&state, &f);
 	if (lock < 0 || !record_read(&r, &state, &f)) {
-		log_say("warning: %s", f.text);
+		log_warn("%s", f.text);
 		r.phase = PHASE_CREATING; /* a record there is: live until its expiry */
 		filling = true;
 	}

@@ -51,7 +51,7 @@ static void
 note(struct fill *p, struct fault *f, const char *what)
 {
 	(void)fault_wrap(f, "%s", what);
-	log_say("warning: %s", f->text);
+	log_warn("%s", f->text);
 	if (p->first.class == FAULT_NONE)
 		p->first = *f;
 }

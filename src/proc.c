@@ -20,6 +20,7 @@
 #include "log.h"
 #include "xalloc.h"
 
+#define NOT_THERE "install the program, or name its file in the settings"
 #define DRAIN_MS 1000 /* output of a child that has ended: wait so long for a grandchild to let go */
 
 /* What a child that cannot exec tells through its error pipe. */
@@ -179,9 +180,12 @@ exec_worked(struct proc *p, int error_fd, const char *program, struct fault *f)
 	p->pid = 0;
 	errno = n == (ssize_t)sizeof(e) ? e.error : EIO;
 	e.step[sizeof(e.step) - 1] = '\0';
-	if (n == (ssize_t)sizeof(e) && strcmp(e.step, "exec") == 0)
-		return fault_errno(f, errno == ENOENT || errno == EACCES || errno == ENOEXEC || errno == ENOTDIR ?
-		    FAULT_SETTING : FAULT_LOCAL, "cannot run '%s'", program);
+	if (n == (ssize_t)sizeof(e) && strcmp(e.step, "exec") == 0) {
+		bool is_setting = errno == ENOENT || errno == EACCES || errno == ENOEXEC || errno == ENOTDIR;
+
+		(void)fault_errno(f, is_setting ? FAULT_SETTING : FAULT_LOCAL, "cannot run '%s'", program);
+		return is_setting ? fault_hint(f, NOT_THERE) : false;
+	}
 	return fault_errno(f, FAULT_LOCAL, "cannot start '%s' (%s)", program, n > 0 ? e.step : "pipe");
 }
 
@@ -228,7 +232,8 @@ launch(struct proc *p, const struct proc_spec *spec, const char *path, const int
 static bool
 not_found(const struct strv *argv, struct fault *f)
 {
-	return fault_set(f, FAULT_SETTING, "cannot run '%s': not found in PATH", argv->v[0]);
+	(void)fault_set(f, FAULT_SETTING, "cannot run '%s': not found in PATH", argv->v[0]);
+	return fault_hint(f, NOT_THERE);
 }
 
 static void

@@ -26,6 +26,8 @@
 #define ASK_MS       15000  /* for what the server has: connecting 10 s, and the same --version there */
 #define UPLOAD_MS    300000
 
+#define PRINTED "what it printed is above; GitLab has folded it away under 'creating server …'"
+
 /* The operator's command or script. */
 struct step {
 	const char *name;       /* of its setting */
@@ -79,14 +81,14 @@ judge(const struct step *s, const struct remote_result *r, struct fault *f)
 	if (r->end == REMOTE_LATE) {
 		(void)fault_set(f, FAULT_CLOUD, "%s has not ended within %s (%s)%s", what,
 		    clock_span(span, sizeof(span), s->timeout_ms), s->timeout, r->confirmed ? ", and was ended" : "");
-		return fault_hint(f, "what it printed is above");
+		return fault_hint(f, PRINTED);
 	}
 	if (r->end != REMOTE_EXITED)
 		return fault_set(f, FAULT_SSH, "%s: %s%s%s%s", what, r->end == REMOTE_LOST || r->end == REMOTE_UNREACHED ?
 		    "the connection to the server was lost" : "the server could not run it", r->said[0] == '\0' ? "" : " (ssh: ",
 		    r->said, r->said[0] == '\0' ? "" : ")");
 	(void)fault_set(f, FAULT_CLOUD, "%s ended with exit code %d", what, r->code);
-	return fault_hint(f, "what it printed is above%s", s->file[0] == '\0' && r->code == 2 ?
+	return fault_hint(f, PRINTED "%s", s->file[0] == '\0' && r->code == 2 ?
 	    "; cloud-init status exits 2 after errors it has recovered from: … || [ $? = 2 ] lets them pass" : "");
 }
 
@@ -97,14 +99,13 @@ run_step(const struct ssh_target *t, const struct step *s, const char *text, siz
 {
 	auto_buf struct buf b = BUF_INIT;
 	auto_fd int fd = -1;
-	struct remote_script script = { .out_fd = STDERR_FILENO, .grace_ms = GRACE_MS };
+	struct remote_script script = { .out_fd = STDERR_FILENO, .no_cr = true, .grace_ms = GRACE_MS };
 	struct remote_result r;
 
 	ready_script(&b, text, len);
 	if ((fd = make_file(&b, f)) < 0)
 		return false;
 	script.fd = fd;
-	script.size = (int64_t)b.len;
 	script.limit = limit_min(limit, s->timeout_ms);
 	if (script.grace_ms > t->settings->stop_grace)
 		script.grace_ms = t->settings->stop_grace;
@@ -297,7 +298,7 @@ put_runner(const struct ssh_target *t, struct ssh_tools *tools, struct limit lim
 		return true;
 	if (f->class == FAULT_STOPPED || sig_stopped())
 		return limit_fault(f, FAULT_STOPPED, "stopped");
-	log_say("warning: runner-binary: %s; the server keeps what it has", f->text);
+	log_warn("runner-binary: %s; the server keeps what it has", f->text);
 	return true;
 }
 
@@ -308,7 +309,7 @@ ready_tell_missing(const struct ssh_tools *tools)
 {
 	if (tools->git && tools->runner)
 		return;
-	log_say("the image has %s%s%s", tools->git ? "" : "no git (sources cannot be fetched)",
+	log_note("the image has %s%s%s", tools->git ? "" : "no git (sources cannot be fetched)",
 	    tools->git || tools->runner ? "" : ", ", tools->runner ? "" : "no gitlab-runner (no artifacts, no cache)");
 }
 

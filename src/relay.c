@@ -44,6 +44,12 @@ relay_init(struct relay *r, int fd, const char *mark)
 	}
 }
 
+void
+relay_no_cr(struct relay *r)
+{
+	r->no_cr = true;
+}
+
 bool
 relay_has_room(const struct relay *r)
 {
@@ -128,6 +134,22 @@ compact(struct relay *r)
 	r->start = 0;
 }
 
+/* Make CR and CR LF one LF each in the n bytes that were just read; how many there are then. */
+static size_t
+drop_cr(struct relay *r, size_t n)
+{
+	char *in = r->data + r->len, *out = in, *end = in + n;
+
+	for (; in < end; in++) {
+		bool is_cr = *in == '\r';
+
+		if (*in != '\n' || !r->was_cr)
+			*out++ = is_cr ? '\n' : *in;
+		r->was_cr = is_cr;
+	}
+	return (size_t)(out - (r->data + r->len));
+}
+
 void
 relay_read(struct relay *r, int *fd)
 {
@@ -152,7 +174,7 @@ relay_read(struct relay *r, int *fd)
 	from = r->len;
 	was_empty = r->len == r->ready;
 	was_at_mark = relay_at_mark(r);
-	r->len += (size_t)n;
+	r->len += r->no_cr ? drop_cr(r, (size_t)n) : (size_t)n;
 	r->is_held = false;
 	mark_ready(r, from);
 	if (was_empty || r->ready > from || relay_at_mark(r) != was_at_mark)

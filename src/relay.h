@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * relay.h - bytes of a child to our stdout: byte for byte, in order, as whole
- * lines where there are any, in constant memory. It knows the end mark that
- * the remote wrapper prints behind the script's output (ssh.h); the mark
- * itself is never passed on once the script's status has come.
+ * relay.h - bytes of a child to our stdout: byte for byte (but see
+ * relay_no_cr), in order, as whole lines where there are any, in constant
+ * memory. It knows the end mark that the remote wrapper prints behind the
+ * script's output (ssh.h); the mark itself is never passed on once the
+ * script's status has come.
  */
 #ifndef NOVAJOB_RELAY_H
 #define NOVAJOB_RELAY_H
@@ -26,6 +27,8 @@ struct relay {
 	size_t mark_at;   /* where the whole mark stands, or SIZE_MAX */
 	char mark[RELAY_MARK_MAX];
 	size_t mark_len;
+	bool no_cr;       /* CR and CR LF become LF, see relay_no_cr */
+	bool was_cr;      /* … and the last byte read was one */
 	bool is_held;     /* what waits is nearly the whole mark, and waits longer */
 	int64_t since_ms; /* when the first of the bytes that wait came, on clock_ms()'s clock */
 	bool mid_line;    /* what was written last ends without a newline */
@@ -35,6 +38,12 @@ struct relay {
 /* Relay to fd (kept open; a duplicate of our own is used). mark: the end mark, newline included, shorter than
  * RELAY_MARK_MAX. */
 void relay_init(struct relay *r, int fd, const char *mark);
+
+/*
+ * From now on a carriage return ends a line. For output that goes among our own lines: what CR does there is not for a
+ * server to decide, and GitLab takes for a section's marker what has one in it (log.h).
+ */
+void relay_no_cr(struct relay *r);
 
 /* Is there room for more bytes? Until there is, do not poll the child. */
 bool relay_has_room(const struct relay *r);

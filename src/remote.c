@@ -284,15 +284,38 @@ outcome(const struct run *run)
 		return REMOTE_STOPPED;
 	if (run->is_late)
 		return REMOTE_LATE;
+	if (run->is_short) /* though the shell that was to run it tells a status */
+		return REMOTE_SHORT;
 	if (run->has_status)
 		return REMOTE_EXITED;
-	if (run->is_short)
-		return REMOTE_SHORT;
 	if (run->no_bash)
 		return REMOTE_NO_BASH;
 	if (!run->started && run->ssh_ended && run->ssh_end.kind == PROC_EXITED && run->ssh_end.code != 255)
 		return REMOTE_REFUSED;
 	return run->unreached && !run->started ? REMOTE_UNREACHED : REMOTE_LOST;
+}
+
+/* How many bytes of it a shell counts: no NUL bytes, which it drops, and no newlines at its end. -1 with errno: unreadable. */
+static int64_t
+count_bytes(int fd)
+{
+	char block[16384];
+	int64_t count = 0, at_end = 0; /* newlines behind the last other byte so far */
+	ssize_t n;
+
+	while ((n = read(fd, block, sizeof(block))) > 0) {
+		ssize_t last = n;
+
+		for (const char *at = block; (at = memchr(at, '\0', (size_t)(block + n - at))) != NULL; at++)
+			count--;
+		while (last > 0 && (block[last - 1] == '\n' || block[last - 1] == '\0'))
+			last--;
+		at_end = last > 0 ? 0 : at_end;
+		for (; last < n; last++)
+			at_end += block[last] == '\n';
+		count += n;
+	}
+	return n < 0 ? -1 : count - at_end;
 }
 
 bool
@@ -304,21 +327,24 @@ remote_run(const struct ssh_target *t, const struct remote_script *script, struc
 	struct run run = { .target = t, .script = script, .ssh = PROC_INIT, .stop = PROC_INIT, .status = BUF_INIT,
 		.result = r };
 	char mark[RELAY_MARK_MAX];
+	int64_t size;
 
 	*r = (struct remote_result){ .end = REMOTE_LOST };
 	ssh_stage_new(&run.words);
 	ssh_end_mark(mark, sizeof(mark), &run.words);
-	ssh_stage_argv(&argv, t, &run.words, script->size);
 	ssh_env(&env);
 	if (sig_stopped()) {
 		*r = (struct remote_result){ .end = REMOTE_STOPPED, .confirmed = true };
 		return true;
 	}
-	if (lseek(script->fd, 0, SEEK_SET) != 0)
-		return fault_errno(f, FAULT_LOCAL, "cannot rewind the script");
+	if (lseek(script->fd, 0, SEEK_SET) != 0 || (size = count_bytes(script->fd)) < 0 || lseek(script->fd, 0, SEEK_SET) != 0)
+		return fault_errno(f, FAULT_LOCAL, "cannot read the script");
+	ssh_stage_argv(&argv, t, &run.words, size);
 	if (!proc_start(&run.ssh, &spec, f))
 		return false;
 	relay_init(&run.relay, script->out_fd, mark);
+	if (script->no_cr)
+		relay_no_cr(&run.relay);
 	while (!is_over(&run)) {
 		if (run.step == RUNNING && is_to_stop(&run))
 			start_stop(&run);

@@ -38,13 +38,13 @@ struct remote_result {
 /* What to run, and how. */
 struct remote_script {
 	int fd;             /* an open regular file, read from its start; borrowed */
-	int64_t size;       /* of it, NUL bytes not counted: no shell takes them */
 	int out_fd;         /* where its output goes; borrowed */
+	bool no_cr;         /* that is among our own lines: a carriage return ends a line (relay.h) */
 	int64_t grace_ms;   /* from TERM to KILL when it is to stop */
 	struct limit limit; /* how long it may take; a stop ends it at once, whatever this says */
 };
 
-/* Run the script on the target. False with a fault only when ssh cannot be started; everything else is told by *r. */
+/* Run the script on the target. False with a fault only when it cannot be read, or ssh not be started; everything else is told by *r. */
 bool remote_run(const struct ssh_target *t, const struct remote_script *script, struct remote_result *r, struct fault *f)
     ATTR_MUST_USE;
 

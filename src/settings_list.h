@@ -86,6 +86,7 @@
 	X(span, max_keep_on_failure, "max-keep-on-failure", "1h", NULL, 0, 2592000, S_RULE, "the longest keep-on-failure a job may choose") \
 	X(choice, job_image, "job-image", "map", "map,ignore,refuse", 0, 16, S_RULE, "what becomes of image: in .gitlab-ci.yml") \
 	X(map, image_map, "image-map", "", A_MAP, 0, 4000, S_RULE, "which image: of .gitlab-ci.yml is which image: PATTERN -> IMAGE; …") \
+	X(choice, job_log, "job-log", "gitlab", "gitlab,plain", 0, 16, S_HOST, "job log with GitLab's colours and folded sections, or plain lines") \
 	X(flag, trust_variables, "trust-variables", "no", NULL, 0, 0, S_HOST, "without JOB_RESPONSE_FILE believe the job's variables") \
 	X(choice, compat, "compat", "none", "none,python", 0, 16, S_HOST, "python: the settings and names of the Python executor too")
 /* clang-format on */

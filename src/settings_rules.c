@@ -182,9 +182,11 @@ settings_job_image(const struct settings *s, const char *wish, char **image, boo
 	*as_is = false;
 	if (wish[0] == '\0' || strcmp(s->job_image, "ignore") == 0)
 		return true;
-	if (strcmp(s->job_image, "refuse") == 0)
-		return fault_set(f, FAULT_WISH, "image: '%s' of the job: this runner takes no image: (job-image, %s)", wish,
+	if (strcmp(s->job_image, "refuse") == 0) {
+		(void)fault_set(f, FAULT_WISH, "image: '%s' of the job: this runner takes no image: (job-image, %s)", wish,
 		    settings_where(s, SETTING_job_image));
+		return fault_hint(f, "take image: out of the job in .gitlab-ci.yml, or run it on another runner by its tags");
+	}
 	if (map == NULL)
 		return true;
 	while (next_entry(&map, &e)) {
@@ -195,6 +197,7 @@ settings_job_image(const struct settings *s, const char *wish, char **image, boo
 		return true;
 	}
 	patterns = patterns_of(s->image_map);
-	return fault_set(f, FAULT_WISH, "image: '%s' of the job: this runner knows %s (image-map, %s)", wish, patterns,
+	(void)fault_set(f, FAULT_WISH, "image: '%s' of the job: this runner knows %s (image-map, %s)", wish, patterns,
 	    settings_where(s, SETTING_image_map));
+	return fault_hint(f, "set image: of the job in .gitlab-ci.yml to one of these, or take it out");
 }

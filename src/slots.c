@@ -67,7 +67,7 @@ slots_take(struct slots *s, struct limit limit, struct fault *f)
 		if (queue < 0) /* fails while somebody looks at it */
 			queue = open_locked(s, "queue", LOCK_SH); /* what slots_wanted sees */
 		if (clock_ms() >= tell) {
-			log_say("waiting for one of %" PRId64 " client slots of this host, %s so far", s->count,
+			log_wait("waiting for one of %" PRId64 " client slots of this host, %s so far", s->count,
 			    clock_span(span, sizeof(span), clock_ms() - began));
 			tell += TELL_MS;
 		}

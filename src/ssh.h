@@ -49,7 +49,8 @@ enum ssh_said {
 /* New random words. */
 void ssh_stage_new(struct ssh_stage *s);
 
-/* argv for running the stage's wrapper: it takes script_size bytes, NUL bytes not counted, from stdin, and runs them. */
+/* argv for running the stage's wrapper: it takes script_size bytes from stdin, at least, and runs them:
+ * NUL bytes, and newlines at the end, are not counted. */
 void ssh_stage_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t script_size);
 
 /* argv for the connection at t->control itself, which lasts until it is ended, and runs nothing. */

@@ -30,6 +30,7 @@ enum outcome {
 	WAITING,     /* nothing tried yet */
 	IN,          /* logged in */
 	UNREACHABLE, /* refused, no route, no answer */
+	BASTION_DOWN, /* the same, of the bastion */
 	CLOSED,      /* closed before the banner: may be sshd's penalty (PerSourcePenalties) */
 	KEY_REFUSED, /* normal until cloud-init is done */
 	OTHER,
@@ -79,6 +80,8 @@ static const struct {
 	[IN] = { "", "", "", false },
 	[UNREACHABLE] = { "waiting for sshd to answer", "no address answers on the ssh port",
 	    "does the image start sshd, does the security group let this host in, can this host reach the network?", false },
+	[BASTION_DOWN] = { "waiting for the bastion to answer", "the bastion does not answer",
+	    "is ssh-proxy-jump right, is the bastion up, can this host reach it?", false },
 	[KEY_REFUSED] = { "sshd answers, but refuses the key: waiting for cloud-init to put it there",
 	    "sshd refuses the key",
 	    "does private-key belong to key-pair, is username the image's login, does the image run cloud-init?", false },
@@ -195,6 +198,8 @@ judge(const char *out, const char *err, const char *nonce, const struct proc_res
 		return IN;
 	if (strstr(out, nobash) != NULL)
 		return NO_BASH;
+	if (proxied && closed && strstr(err, "connect to host") != NULL)
+		return BASTION_DOWN;
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (strstr(err, texts[i].text) != NULL)
 			return proxied && closed && refused_us(texts[i].outcome) ? BASTION : texts[i].outcome;
@@ -257,7 +262,7 @@ try_login(struct ssh_target *t, struct candidate *c, struct limit limit, struct 
 		wait_ms = CLOSED_MS;
 	else if (c->outcome == UNREACHABLE)
 		wait_ms = proxied ? 1000 : wait_ms;
-	else if (c->outcome == OTHER || c->outcome == FOREIGN)
+	else if (c->outcome == OTHER || c->outcome == FOREIGN || c->outcome == BASTION_DOWN)
 		wait_ms = 1000;
 	c->open = c->open && c->outcome != UNREACHABLE;
 	c->next_ms = clock_ms() + wait_ms;

@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
+
 static void *
 not_null(void *p)
 {
 	if (p == NULL) {
+		log_section_end(); /* it allocates nothing */
 		(void)fputs("novajob: out of memory\n", stderr);
 		_exit(2);
 	}

@@ -69,7 +69,7 @@ bastion_up() {
 	set_to ssh-timeout 4
 	stage_env
 	run -2 novajob prepare
-	assert_output --regexp 'error: no login .*Connection refused'
+	assert_output --regexp 'error: no login .*: the bastion does not answer: .*Connection refused'
 	printf '%s\n' "${lines[@]}" >"$T/log"
 	novajob cleanup
 	fault_row 'the bastion is down' prepare 2 "$T/log"

@@ -122,12 +122,12 @@ texts() {
 		setting|Service 'identity' is disabled because its configuration could not be loaded.|OS_REGION_NAME
 		setting|SSL exception connecting to https://x:5000/v3: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed|OS_CACERT
 		setting|Failed to discover available identity versions when contacting http://x/v3. Attempting to parse version from URL.\nNot Found (HTTP 404)|openstack token issue
-		missing|No Image found for X|openstack <kind> list
+		missing|No Image found for X|openstack image list
 		missing|More than one Image exists with the name 'X'.|use an id
-		missing|No flavor with a name or ID of 'X' exists.|openstack <kind> list
-		missing|No Flavor found for X|openstack <kind> list
-		missing|No Network found for X|openstack <kind> list
-		missing|No SecurityGroup found for X|openstack <kind> list
+		missing|No flavor with a name or ID of 'X' exists.|openstack flavor list
+		missing|No Flavor found for X|openstack flavor list
+		missing|No Network found for X|openstack network list
+		missing|No SecurityGroup found for X|openstack security group list
 		missing|Invalid key_name provided. (HTTP 400) (Request-ID: req-1)|openstack keypair list
 		missing|BadRequestException: 400: Client Error for url: http://x/servers, Invalid key_name provided.|openstack keypair list
 		setting|Multiple possible networks found, use a Network ID to be more specific. (HTTP 409) (Request-ID: req-1)|set network

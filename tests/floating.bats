@@ -252,7 +252,7 @@ more_creates_than() {
 	set_to busy-timeout 120
 	cloud knobs '[{"quota": {"floatingip": 0}}]'
 	begin_prepare
-	wait_for 30 grep -qE "waiting for a floating address of 'public': .*Quota exceeded.*, 0?\.?[0-9.]* m?s so far" "$P"
+	wait_for 30 grep -qE "waiting for a floating address of 'public': .*Quota exceeded.*, at most .* \(busy-timeout\)" "$P"
 	id=$(record | jq -r .server_id)
 	wait_for 60 grep -qE "waiting for a floating address of 'public': .*, [34][0-9]\.[0-9] s so far" "$P"
 	none_left

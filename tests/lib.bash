@@ -9,6 +9,7 @@ RUNNER=$TESTS/runner/runner
 export NOVAJOB CLOUD RUNNER
 export LC_ALL=C.UTF-8 TZ=UTC
 export -n NOVAJOB_TOOLS # novajob takes the name for a setting it does not know
+export NOVAJOB_JOB_LOG=plain # joblog.bats looks at what GitLab gets
 unset NOVAJOB_SETTINGS "${!OS_@}" http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 
 # Start the file's cloud; arguments go to `cloud start`.

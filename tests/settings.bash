@@ -15,6 +15,7 @@ settings_setup()
 	T=$BATS_TEST_TMPDIR
 	export HOME=$T LC_ALL=C TZ=UTC TMPDIR=$T
 	export NOVAJOB_SETTINGS=/dev/null # whatever /etc/novajob has
+	export NOVAJOB_JOB_LOG=plain
 	export JOB_RESPONSE_FILE=$T/job.json
 	umask 022
 	CONF=$T/novajob.conf

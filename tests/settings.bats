@@ -14,6 +14,7 @@ setup()
 # ---- sources and their order
 
 @test "without any source each setting has its default" {
+	unset NOVAJOB_JOB_LOG
 	equal "$(value flavor)" null
 	equal "$(value ssh-timeout)" 5m
 	equal "$(value owner)" novajob

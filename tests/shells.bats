@@ -125,6 +125,50 @@ account() {
 	assert_equal "$(<"$ERR")" $'motd\nno newline'
 }
 
+@test "however the script comes in, and whatever LC_ALL the account has: the same script, and no trace of the reading" {
+	local how
+	cat >"$T/by_socket.py" <<-'END'
+		import os, socket, sys
+		ours, theirs = socket.socketpair()
+		if os.fork() == 0:
+		    theirs.close()
+		    while data := os.read(0, 65536):
+		        ours.sendall(data)
+		    sys.exit()
+		os.dup2(theirs.fileno(), 0)
+		os.execvp('bash', ['bash', '-c', os.environ['SSH_ORIGINAL_COMMAND']])
+	END
+	cat >"$T/script" <<-'END'
+		a=ä
+		printf '%s ' ${#a} "${LC_ALL-none}" "${x-none}" $# "$(readlink /proc/self/fd/0)"
+		cat <<'HERE'
+	END
+	printf '\377\177\001 of \0any kind\\\nHERE\n\n\0\n\0' >>"$T/script" # NUL bytes no shell takes
+	for how in pipe 'pipe C' 'pipe C.UTF-8' socket 'socket C.UTF-8'; do
+		set -- $how
+		{
+			echo "export LANG=C.UTF-8 ${2:+LC_ALL=$2}"
+			[[ $1 != socket ]] || echo "exec python3 $T/by_socket.py"
+			echo 'exec bash -c "$SSH_ORIGINAL_COMMAND"'
+		} >"$HOW"
+		LANG=C.UTF-8 novajob run "$T/script" build_script >"$OUT" 2>"$ERR"
+		assert_file_empty "$ERR"
+		[[ ${2:-} == C ]] && a=2 || a=1
+		printf '%s %s none 0 /dev/null \377\177\001 of any kind\\\n' $a "${2:-none}" | cmp - "$OUT"
+	done
+}
+
+@test "a script whose end is missing is not run, and not the script's failure" {
+	local lc
+	for lc in '' 'export LC_ALL=C.UTF-8;'; do
+		echo "$lc head -c 3000 | bash -c \"\$SSH_ORIGINAL_COMMAND\"" >"$HOW"
+		run -2 stage "echo ran >$T/ran" "$(cat "$T/runner-script")"
+		run -0 grep 'error: .*the script did not arrive whole and was not run' "$ERR"
+		assert_file_not_exist "$T/ran"
+		assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
+	done
+}
+
 @test "a server without bash is a system failure that is explained" {
 	mkdir "$T/bin"
 	ln -s "$(command -v sh)" "$(command -v id)" "$T/bin"

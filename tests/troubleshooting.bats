@@ -122,7 +122,7 @@ prepare_fails() {
 @test "no quota, no host with room" {
 	set_to busy-timeout 1
 	cloud knobs '[{"quota": {"instances": 0}}]'
-	prepare_fails 'waiting for quota: ... in use, ... so far'
+	prepare_fails 'waiting for quota: ... in use, at most ... (busy-timeout)'
 	symptom 'the cloud is full, waited ... (busy-timeout): ... Quota exceeded ...'
 	cloud knobs '[]'
 	set_to flavor m1.absurd

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * relay.c - the relay with a reader of any speed, by its own functions: what
- * comes out is what went in, in order, and at most one thing is left out, the
- * mark, and only by relay_finish. The input is a program of such steps:
+ * comes out is what went in, in order, with relay_no_cr each CR and CR LF as
+ * LF, and at most one thing is left out, the mark, and only by relay_finish.
+ * The input is a program of such steps:
  *
  *   0 N  N bytes of the input come     3 N  N ms pass, relay_tick if due
  *   1    the mark comes                4 N  N KiB without a newline come
@@ -25,7 +26,8 @@
 
 struct play {
 	struct relay relay;
-	struct buf in;        /* what went in */
+	struct buf in;        /* what went in, as it is to come out */
+	bool no_cr, was_cr;   /* relay_no_cr; the last byte that went in was one */
 	struct buf out;       /* what came out */
 	int child[2], log[2]; /* pipes: to the relay and from it */
 	bool is_slow;         /* time passed, or the reader stood still with its pipe full */
@@ -83,6 +85,18 @@ drain(struct play *p)
 	take_out(p, SIZE_MAX);
 }
 
+static void
+note(struct play *p, const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		bool is_second = p->no_cr && p->was_cr && data[i] == '\n';
+
+		p->was_cr = data[i] == '\r';
+		if (!is_second)
+			buf_add(&p->in, p->no_cr && p->was_cr ? "\n" : data + i, 1);
+	}
+}
+
 /* The child prints; what finds no room is not printed. */
 static void
 feed(struct play *p, const char *data, size_t len)
@@ -90,7 +104,7 @@ feed(struct play *p, const char *data, size_t len)
 	if (!relay_has_room(&p->relay) || len == 0)
 		return;
 	CHECK(len <= 64 * 1024 && write(p->child[1], data, len) == (ssize_t)len);
-	buf_add(&p->in, data, len);
+	note(p, data, len);
 	relay_read(&p->relay, &p->child[0]);
 	CHECK(p->child[0] >= 0);
 	CHECK(relay_at_mark(&p->relay) || p->is_slow || relay_due_ms(&p->relay) != 0);
@@ -192,13 +206,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct play p = { .in = BUF_INIT };
 	struct input in = { .at = (const char *)data, .left = size };
-	bool drop = input_byte(&in) % 2 != 0;
+	unsigned int flags = input_byte(&in);
+	bool drop = flags % 2 != 0;
 
 	world_begin();
 	CHECK(pipe2(p.child, O_CLOEXEC | O_NONBLOCK) == 0 && pipe2(p.log, O_CLOEXEC | O_NONBLOCK) == 0);
 	CHECK(fcntl(p.log[1], F_SETPIPE_SZ, PIPE_SIZE) >= 0);
 	relay_init(&p.relay, p.log[1], MARK);
 	CHECK(p.relay.is_pipe && !p.relay.may_block);
+	p.no_cr = flags % 4 >= 2;
+	if (p.no_cr)
+		relay_no_cr(&p.relay);
 	cleanup_fd(&p.log[1]);
 	for (int i = 0; i < STEPS_MAX && in.left > 0 && p.in.len < (size_t)2 * 1024 * 1024; i++)
 		step(&p, &in);

@@ -47,7 +47,7 @@ class Job:
     def __init__(self, opt, data):
         self.opt, self.data = opt, data
         self.loop = Loop()
-        self.log = JobLog(opt.log, data.secrets())
+        self.log = JobLog(opt.log, data.secrets(), opt.sections)
         self.runner_log = RunnerLog(opt.runner_log, {
             "job": data.job_id, "project": data.project_id,
             "runner": data.short_token}, opt.debug)
@@ -137,8 +137,9 @@ class Job:
             "job_execution_timeout"))
         self.log.line("Running with gitlab-runner (tests/runner)")
         self.log.line(f"  on tests/runner {self.data.short_token}")
-        self.log.line('Preparing the "custom" executor')
-        executor, outcome = self._acquire()
+        with self.log.section("prepare_executor",
+                              'Preparing the "custom" executor'):
+            executor, outcome = self._acquire()
         if executor:
             outcome = self._build(executor)
             self.phase = "cleanup"
@@ -182,11 +183,12 @@ class Job:
         """One sub-stage, unless the job context is over."""
         if self.over:
             return Outcome("system", None, "context canceled")
-        self.log.line(TITLES.get(name, f"Executing \"{name}\""))
-        if name == "build_script":
-            self.warn("Starting with version 17.0 the `build_script` stage "
-                      "will be replaced with `step_script`")
-        return executor.run(name, limit)
+        with self.log.section("step_script" if name == "build_script" else
+                              name, TITLES.get(name, f'Executing "{name}"')):
+            if name == "build_script":
+                self.warn("Starting with version 17.0 the `build_script` "
+                          "stage will be replaced with `step_script`")
+            return executor.run(name, limit)
 
     def _attempts(self, executor, name, variable):
         """A sub-stage with as many attempts as VARIABLE grants."""

@@ -1,8 +1,15 @@
 """The job log (masked, raw bytes) and the runner's own log."""
 
+import contextlib
 import os
 import sys
 import time
+
+RESET, CYAN = b"\x1b[0;m", b"\x1b[36;1m"
+CLEAR = b"\x1b[0K"
+COLOURS = ((b"ERROR: ", b"\x1b[31;1m"), (b"WARNING: ", b"\x1b[0;33m"),
+           (b"Job succeeded", b"\x1b[32;1m"),
+           (b"Will be retried", b"\x1b[32;1m"))
 
 
 class Mask:
@@ -58,11 +65,13 @@ class Output:
 
 
 class JobLog:
-    """What GitLab would show."""
+    """What goes to GitLab; with sections as the runner writes it, else text
+    alone."""
 
-    def __init__(self, path, secrets):
+    def __init__(self, path, secrets, sections=False):
         self.out = Output(path, sys.stdout)
         self.secrets = secrets
+        self.sections = sections
         self.midline = False
 
     def stream(self):
@@ -81,8 +90,32 @@ class JobLog:
         data = Mask(self.secrets)
         raw = text.encode("utf-8", "surrogateescape") + b"\n"
         shown = data.feed(raw) + data.feed(b"")
+        if self.sections:
+            colour = next((c for start, c in COLOURS
+                           if shown.startswith(start)), CLEAR)
+            shown = colour + shown[:-1] + RESET + b"\n"
         self.out.write((b"\n" if self.midline else b"") + shown)
         self.midline = False
+
+    def _marker(self, what, name):
+        """A section's marker; no newline follows it."""
+        self.out.write(f"section_{what}:{int(time.time())}:{name}\r".encode()
+                       + CLEAR)
+        self.midline = False
+
+    @contextlib.contextmanager
+    def section(self, name, title):
+        """What is done in it is under TITLE."""
+        if not self.sections:
+            self.line(title)
+            yield
+            return
+        self._marker("start", name)
+        self.out.write(CLEAR + CYAN + title.encode() + RESET + b"\n")
+        try:
+            yield
+        finally:
+            self._marker("end", name)
 
 
 class RunnerLog:

@@ -189,6 +189,8 @@ def _runner_options(parser):
             ("shutdown-timeout", 30, "from SIGTERM until the runner goes")):
         group.add_argument("--" + name, type=float, default=default,
                            metavar="S", help=f"{text} (default {default})")
+    group.add_argument("--sections", action="store_true", help="the job log "
+                       "with the runner's sections and colours")
     group.add_argument("--log", metavar="FILE",
                        help="the job log; default stdout, live")
     group.add_argument("--runner-log", metavar="FILE",
