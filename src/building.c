@@ -482,10 +482,9 @@ awaited(char *out, size_t size, const char *text)
 	const char *used = strstr(text, before);
 
 	if (used != NULL) {
-		const char *end;
+		const char *end = strstr(used, " (");
 
 		used += sizeof(before) - 1;
-		end = strstr(used, " (");
 		(void)snprintf(out, size, "quota: %.*s in use", end == NULL ? 200 : (int)(end - used), used); /* cut: for people */
 	} else if (strstr(text, "No valid host") != NULL) {
 		(void)strlcpy(out, "a host with room: the cloud says 'No valid host was found'", size); /* fits */
@@ -493,6 +492,12 @@ awaited(char *out, size_t size, const char *text)
 		(void)snprintf(out, size, "%s: %.300s", strstr(text, "429") == NULL ? "quota" : "the cloud's limit of requests", text);
 	}
 	return out;
+}
+
+static enum building_wait_for
+wait_for(const char *text)
+{
+	return strstr(text, "No valid host") != NULL ? WAIT_ROOM : strstr(text, "429") != NULL ? WAIT_REQUESTS : WAIT_QUOTA;
 }
 
 /*
@@ -533,22 +538,24 @@ next_choice(struct building *b, const struct fault *why, struct fault *full)
 }
 
 bool
-building_pause(struct building *b, const char *what, int64_t began, int64_t *tell, struct limit limit)
+building_pause(struct building *b, enum building_wait_for kind, const char *what, int64_t began, int64_t *tell, struct limit limit)
 {
-	int64_t pause = FULL_PAUSE_MS + (int64_t)arc4random_uniform(FULL_PAUSE_MS);
+	int64_t pause = FULL_PAUSE_MS + (int64_t)arc4random_uniform(FULL_PAUSE_MS), now = clock_ms();
 	char span[32];
 
 	if (limit_over(limit))
 		return false;
-	if (clock_ms() >= *tell) {
+	if (now >= *tell) {
 		if (*tell == began)
 			log_wait("waiting for %s, at most %s (busy-timeout)", what, clock_span(span, sizeof(span), limit_left_ms(limit)));
 		else
-			log_wait("waiting for %s, %s so far", what, clock_span(span, sizeof(span), clock_ms() - began));
-		*tell = clock_ms() + STILL_MS;
+			log_wait("waiting for %s, %s so far", what, clock_span(span, sizeof(span), now - began));
+		*tell = now + STILL_MS;
 	}
 	os_client_rest(&b->c); /* others may use the slot, one of them to delete a server */
-	return limit_sleep(limit, pause < limit_left_ms(limit) ? pause : limit_left_ms(limit));
+	const bool in_time = limit_sleep(limit, pause < limit_left_ms(limit) ? pause : limit_left_ms(limit));
+	b->waited_ms[kind] += clock_ms() - now;
+	return in_time;
 }
 
 struct limit
@@ -582,7 +589,7 @@ building_run(struct building *b, struct fault *f)
 		b->choices.at = 0;
 		if (b->other_way != NULL && b->other_way(b, f))
 			return true;
-		if (building_pause(b, awaited(what, sizeof(what), f->text), began, &tell, limit))
+		if (building_pause(b, wait_for(f->text), awaited(what, sizeof(what), f->text), began, &tell, limit))
 			continue;
 		if (sig_stopped())
 			return limit_fault(f, FAULT_STOPPED, "stopped");

@@ -20,6 +20,15 @@
 #include "settings.h"
 #include "sig.h"
 
+/* What is waited for while the cloud is full. */
+enum building_wait_for {
+	WAIT_QUOTA,
+	WAIT_ROOM,     /* for the flavor, on any host */
+	WAIT_REQUESTS, /* the cloud's limit of them */
+	WAIT_ADDRESS,  /* a floating one */
+	WAIT_COUNT,
+};
+
 /* A prepare at work. */
 struct building {
 	const struct settings *st;
@@ -40,6 +49,7 @@ struct building {
 	bool believed;         /* image_id, or another id of the create, is from the cache, not from the cloud */
 	char *user_data;       /* a file, or NULL */
 	int64_t started_ms;    /* when prepare began */
+	int64_t waited_ms[WAIT_COUNT];
 	const char *pool;      /* the server is for the pool of this name (pool.h); NULL: for a job */
 	/* Asked before each wait for quota: true = there is a server now, by another way. NULL: there is none. why: what is full */
 	bool (*other_way)(struct building *b, const struct fault *why);
@@ -82,7 +92,8 @@ bool building_choose_address(struct building *b, struct fault *f) ATTR_MUST_USE;
  * Something is used up: wait a little, with a line "waiting for WHAT, at most …", then "… so far", when *tell (clock_ms;
  * began at first) has come, which then moves on. began: when the waiting did (clock_ms). False: no time is left, or we were stopped.
  */
-bool building_pause(struct building *b, const char *what, int64_t began, int64_t *tell, struct limit limit);
+bool building_pause(struct building *b, enum building_wait_for kind, const char *what, int64_t began, int64_t *tell,
+    struct limit limit);
 
 /* The limit of such waits that begin now: busy-timeout, the job's time, and prepare's own. */
 struct limit building_busy_limit(const struct building *b);

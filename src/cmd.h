@@ -8,8 +8,11 @@
 
 #include <stdbool.h>
 
+#include "event.h"
 #include "fault.h"
 #include "job.h"
+#include "metrics.h"
+#include "os_client.h"
 #include "opts.h"
 #include "settings.h"
 
@@ -33,6 +36,10 @@ struct context {
 	int argc;                 /* operands after the options, checked against cmd->min_args and max_args */
 	char **argv;
 	const void *opts;         /* the command's own options, filled by opts.c as its table says; or NULL */
+	struct event event;       /* what the command does, told when it has ended (account.h); a stage's has its name already */
+	struct metrics metrics;   /* what is to be counted, saved when it has ended */
+	int64_t began_ms;         /* when the command began (clock_ms) */
+	struct os_cost cost;      /* of its openstack clients */
 };
 
 struct cmd {
@@ -57,7 +64,7 @@ struct cmd {
 };
 
 extern const struct cmd cmd_config, cmd_prepare, cmd_run, cmd_cleanup, cmd_settings, cmd_plan, cmd_list, cmd_ssh, cmd_hold, cmd_release, cmd_sweep,
-    cmd_pool, cmd_doctor, cmd_help, cmd_words;
+    cmd_pool, cmd_metrics, cmd_doctor, cmd_help, cmd_words;
 
 /* The command of a name, hidden ones too, or NULL. */
 const struct cmd *cmd_find(const char *name);

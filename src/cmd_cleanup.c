@@ -8,12 +8,14 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "account.h"
 #include "clock.h"
 #include "cmd.h"
 #include "ending.h"
 #include "holding.h"
 #include "log.h"
 #include "openstack.h"
+#include "outcome.h"
 #include "record.h"
 #include "ssh_share.h"
 
@@ -69,6 +71,7 @@ keep(const struct ending *e)
 	ending_jobserver(e, &mine);
 	os_client_init(&c, e->st, true, limit);
 	came = holding_tell(&c, &mine, e->r, limit, &f);
+	os_client_cost(&c, e->cost);
 	os_client_end(&c);
 	if (came == HOLDING_GONE)
 		return false;
@@ -92,6 +95,44 @@ not_kept(struct record *r, const struct state *state)
 	return false;
 }
 
+/* What is to be deleted, or kept, of the job. *left: what is then there. */
+static bool
+end_job(struct ending *e, struct record *r, bool noted, const char **left, struct fault *f)
+{
+	enum phase phase = PHASE_DELETING;
+	bool ok;
+
+	if (noted && r->phase == PHASE_HELD) {
+		*left = "held";
+		if (keep(e))
+			return true;
+		noted = not_kept(r, e->state);
+	}
+	if (left_to_timer(e->st, r, noted)) {
+		*left = "timer";
+		ending_keys(e);
+		return true;
+	}
+	e->phase = &phase;
+	ok = ending_all(e, f);
+	e->phase = NULL;
+	*left = phase == PHASE_DELETED ? "nothing" : phase == PHASE_LOST ? "unseen" : "deleting";
+	return ok;
+}
+
+/* How the job ended, when it is over; and how far cleanup has come. state: NULL when it is none of ours. */
+static void
+give_account(struct context *ctx, const struct state *state, const struct record *r, const char *left)
+{
+	const char *outcome = state == NULL ? NULL : outcome_take(state, false);
+
+	event_text(&ctx->event, "server", r->server_id);
+	event_text(&ctx->event, "left", left);
+	event_text(&ctx->event, "outcome", outcome);
+	if (outcome != NULL)
+		metrics_add(&ctx->metrics, METRIC_JOBS, outcome, NULL, 1);
+}
+
 static bool
 cleanup(struct context *ctx, struct fault *f)
 {
@@ -99,16 +140,19 @@ cleanup(struct context *ctx, struct fault *f)
 	auto_state struct state state = STATE_INIT;
 	auto_record struct record r = RECORD_INIT;
 	auto_settings struct settings resolved = SETTINGS_INIT;
-	struct ending e = { .st = &ctx->settings, .now = &ctx->settings, .key = job->key, .id = job->id, .state = &state, .r = &r };
+	struct ending e = { .st = &ctx->settings, .now = &ctx->settings, .key = job->key, .id = job->id, .state = &state, .r = &r,
+		.cost = &ctx->cost };
 	struct fault record_fault;
-	bool noted, ok;
+	const char *left;
+	bool opened, noted, ok;
 
 	if (!job->known) {
 		log_say("JOB_RESPONSE_FILE is empty: the job never began, nothing to clean up");
+		ctx->event.name = NULL;
 		return true;
 	}
 	/* A state directory in trouble must not keep us from deleting: the cloud knows what is the job's. */
-	ok = state_open(&state, ctx->settings.state_dir, job->key, false, &record_fault);
+	opened = ok = state_open(&state, ctx->settings.state_dir, job->key, false, &record_fault);
 	e.has_record = ok && (!record_read(&r, &state, &record_fault) || r.phase != PHASE_NONE);
 	ok = ok && (!e.has_record || r.phase != PHASE_NONE);
 	if (!ok)
@@ -120,16 +164,9 @@ cleanup(struct context *ctx, struct fault *f)
 		log_warn("%s", record_fault.text);
 	if (state.dir != NULL)
 		share_end(&state, r.try);
-	if (noted && r.phase == PHASE_HELD) {
-		if (keep(&e))
-			return true;
-		noted = not_kept(&r, &state);
-	}
-	if (left_to_timer(e.st, &r, noted)) {
-		ending_keys(&e);
-		return true;
-	}
-	return ending_all(&e, f) || failed(job, f);
+	ok = end_job(&e, &r, noted, &left, f);
+	give_account(ctx, opened ? &state : NULL, &r, left);
+	return ok || failed(job, f);
 }
 
 const struct cmd cmd_cleanup = {

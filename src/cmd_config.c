@@ -51,6 +51,7 @@ run(struct context *c, struct fault *f)
 	(void)puts(text); /* main flushes and looks */
 	log_debug("job %" PRId64 " of %s: flavor %s, image %s", c->job.id, c->job.project, c->settings.flavor,
 	    c->settings.image);
+	c->event.name = NULL; /* nothing has happened yet */
 	return true;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "account.h"
 #include "clock.h"
 #include "cmd.h"
 #include "json.h"
@@ -22,20 +23,48 @@ static const struct opt opts[] = {
 	{ 0 },
 };
 
+/* What was done, as an event and for the counters. The timer mostly finds nothing to do: no event then. */
+static void
+give_account(struct context *ctx, const char *action, const struct pool_done *done, bool ok)
+{
+	if (!done->begun)
+		return;
+	ctx->cost = done->cost;
+	account_begin(ctx, "pool");
+	event_text(&ctx->event, "action", action);
+	event_number(&ctx->event, "made", done->made);
+	event_number(&ctx->event, "removed", done->removed);
+	event_number(&ctx->event, "failed", done->failed);
+	metrics_add(&ctx->metrics, METRIC_POOL_CHANGES, "made", NULL, done->made);
+	metrics_add(&ctx->metrics, METRIC_POOL_CHANGES, "removed", NULL, done->removed);
+	metrics_add(&ctx->metrics, METRIC_POOL_CHANGES, "failed", NULL, done->failed);
+	if (ok && strcmp(action, "fill") == 0)
+		metrics_add(&ctx->metrics, METRIC_POOL_END, NULL, NULL, clock_unix());
+	if (ok && done->made + done->removed + done->failed == 0)
+		ctx->event.name = NULL;
+}
+
 static bool
 fill(struct context *ctx, struct pool_wants *w, const struct pool_opts *o, struct fault *f)
 {
-	(void)ctx;
+	struct pool_done done = { .begun = false };
+	bool ok = pool_fill(w, limit_in(LIMIT_MS, STOP_AT_ONCE), &done, f);
+
 	(void)o;
-	return pool_fill(w, limit_in(LIMIT_MS, STOP_AT_ONCE), f);
+	give_account(ctx, "fill", &done, ok);
+	return ok;
 }
 
 static bool
 drain(struct context *ctx, struct pool_wants *w, const struct pool_opts *o, struct fault *f)
 {
+	struct pool_done done = { .begun = false };
+	bool ok = pool_drain(&ctx->settings, limit_in(LIMIT_MS, STOP_AT_ONCE), &done, f);
+
 	(void)w;
 	(void)o;
-	return pool_drain(&ctx->settings, limit_in(LIMIT_MS, STOP_AT_ONCE), f);
+	give_account(ctx, "drain", &done, ok);
+	return ok;
 }
 
 /* One pool's line. wanted < 0: the settings have no such pool any more. */
@@ -64,35 +93,19 @@ print_pool(const char *name, int64_t wanted, const struct pool_members *all, boo
 }
 
 static bool
-is_wanted(const struct pool_wants *w, const char *name)
-{
-	for (size_t i = 0; i < w->len; i++)
-		if (strcmp(w->v[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-static bool
 status(struct context *ctx, struct pool_wants *w, const struct pool_opts *o, struct fault *f)
 {
 	auto_pool_members struct pool_members all = POOL_MEMBERS_INIT;
-	auto_strv struct strv shown = STRV_INIT;
+	auto_strv struct strv names = STRV_INIT;
 
 	(void)f;
 	pool_members_read(&all, ctx->settings.state_dir);
 	if (!o->json)
 		(void)printf("%-32s %6s %6s %8s %7s %8s  %s\n", "POOL", "WANTED", "READY", "BUILDING", "CLAIMED", "DELETING",
 		    "OLDEST"); /* as above */
-	for (size_t i = 0; i < w->len; i++)
-		print_pool(w->v[i].name, w->v[i].st.pool, &all, o->json);
-	for (size_t i = 0; i < all.len; i++) {
-		const char *name = pool_name(&all.v[i].r);
-
-		if (is_wanted(w, name) || strv_has(&shown, name))
-			continue;
-		print_pool(name, -1, &all, o->json);
-		strv_add(&shown, name);
-	}
+	pool_names(&all, w, &names);
+	for (size_t i = 0; i < names.len; i++)
+		print_pool(names.v[i], i < w->len ? w->v[i].st.pool : -1, &all, o->json);
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "building.h"
 #include "clock.h"
 #include "cmd.h"
@@ -18,6 +19,7 @@
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
+#include "outcome.h"
 #include "pool.h"
 #include "ready.h"
 #include "record.h"
@@ -40,6 +42,7 @@ struct prepare {
 	bool old_floating; /* … and a floating address */
 	json_t *old_pool;  /* … and a server that came from the pool (record.h) */
 	struct buf times;  /* of what came after the login, as text */
+	int64_t setup_ms;  /* all of that */
 	struct pool_claim warm; /* the server is one of the pool */
 	int waiting;       /* tells pool fill that a job waits for quota; -1 = none does */
 };
@@ -203,6 +206,7 @@ login(struct prepare *p, int64_t at, struct fault *f)
 	struct ssh_target t = { .settings = p->b.st, .identity = identity, .known_hosts = known_hosts, .control = control,
 		.alias = p->b.job->key, .pinned = settings_keys_per_job(p->b.st), .first = true };
 	struct ssh_tools tools;
+	bool ok;
 
 	if (!ssh_login(&t, &p->b.record.addresses, p->b.limit, &p->b.record.address, &tools, f))
 		return false;
@@ -211,7 +215,10 @@ login(struct prepare *p, int64_t at, struct fault *f)
 		log_note("the server's host key is believed at this first login, and held to from now on: keys are shared");
 	t.first = false;
 	t.address = p->b.record.address;
-	return ready_run(&t, &tools, p->b.limit, &p->times, f);
+	at = clock_ms();
+	ok = ready_run(&t, &tools, p->b.limit, &p->times, f);
+	p->setup_ms = clock_ms() - at;
+	return ok;
 }
 
 /* The steps, each with its time. */
@@ -269,6 +276,36 @@ say_ready(const struct prepare *p)
 	else
 		log_done("ready in %.1f s (cold: create %.1f, build %.1f, ssh %.1f%s)", s, (double)r->create_ms / 1000,
 		    (double)r->build_ms / 1000, (double)r->ssh_ms / 1000, buf_str(&p->times));
+}
+
+/* The event's part that only we know, and what is counted. */
+static void
+give_account(const struct prepare *p, struct context *ctx, bool is_ready)
+{
+	static const char *const reasons[] = { [WAIT_QUOTA] = "quota", [WAIT_ROOM] = "room", [WAIT_REQUESTS] = "requests",
+		[WAIT_ADDRESS] = "address" };
+	const struct record *r = &p->b.record;
+	bool is_warm = p->warm.name[0] != '\0';
+	struct event *e = &ctx->event;
+
+	os_client_cost(&p->b.c, &ctx->cost);
+	for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+		account_wait(ctx, reasons[i], p->b.waited_ms[i]);
+	event_text(e, "server", r->server_id);
+	event_text(e, "flavor", choices_flavor(&p->b.choices));
+	event_text(e, "image", is_warm ? pool_text(r, "image") : p->b.image_id);
+	event_text(e, "address", r->address);
+	if (!is_ready)
+		return;
+	event_text(e, "kind", is_warm ? "warm" : "cold");
+	event_text(e, "pool", p->warm.name);
+	metrics_ready(&ctx->metrics, is_warm, clock_ms() - p->b.started_ms);
+	if (is_warm)
+		return;
+	event_seconds(e, "create_seconds", r->create_ms);
+	event_seconds(e, "build_seconds", r->build_ms);
+	event_seconds(e, "ssh_seconds", r->ssh_ms);
+	event_seconds(e, "setup_seconds", p->setup_ms);
 }
 
 /* What helps to see why a server does not let us in: the end of its console, safe to print. */
@@ -375,6 +412,7 @@ begin_prepare(struct prepare *p, struct context *ctx, struct fault *f)
 	if (!record_update(&r, &p->b.state, begin, p, f))
 		return fault_wrap(f, "nothing is created");
 	p->b.record.expires = r.expires;
+	outcome_note(&p->b.state, "prepare", NULL);
 	if (p->old_try[0] != '\0') /* it may have been killed */
 		log_section_end_of("prepare", p->old_try);
 	return true;
@@ -398,9 +436,11 @@ prepare(struct context *ctx, struct fault *f)
 			say_ready(&p);
 		else
 			fail(&p, f);
+		outcome_note(&p.b.state, "prepare", outcome_word(ok, f));
 		if (p.warm.fill)
 			pool_kick(p.b.st, ctx->settings_file);
 	}
+	give_account(&p, ctx, ok);
 	os_client_end(&p.b.c);
 	state_free(&p.b.state);
 	record_free(&p.b.record);

@@ -14,12 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "clock.h"
 #include "cmd.h"
 #include "holding.h"
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
+#include "outcome.h"
 #include "pool.h"
 #include "record.h"
 #include "remote.h"
@@ -129,7 +131,7 @@ fate_of(const struct os_servers *list, const struct record *r, const struct remo
  * behind it the job's cleanup waits.
  */
 static enum fate
-look(const struct settings *st, const struct record *r, const struct remote_result *result, char **why)
+look(struct context *ctx, const struct settings *st, const struct record *r, const struct remote_result *result, char **why)
 {
 	auto_servers struct os_servers list = OS_SERVERS_INIT;
 	auto_free char *regex = xasprintf("^%s$", r->server_name == NULL ? "" : r->server_name);
@@ -140,6 +142,7 @@ look(const struct settings *st, const struct record *r, const struct remote_resu
 
 	os_client_init(&c, st, true, limit);
 	ok = os_server_list(&c, regex, limit, &list, &f);
+	os_client_cost(&c, &ctx->cost);
 	os_client_end(&c);
 	if (ok)
 		return fate_of(&list, r, result, why);
@@ -147,17 +150,34 @@ look(const struct settings *st, const struct record *r, const struct remote_resu
 	return FATE_UNKNOWN;
 }
 
+/* The job's server is lost: an event of its own, whatever stage found out. */
+static void
+tell_lost(const struct context *ctx, const char *server, const char *why)
+{
+	auto_event struct event e = EVENT_INIT;
+
+	e.name = "lost";
+	event_text(&e, "job", ctx->job.key);
+	event_text(&e, "project", ctx->job.project);
+	event_text(&e, "stage", ctx->argv[1]);
+	event_text(&e, "server", server);
+	event_text(&e, "error", why);
+	event_tell(&e, &ctx->settings, true);
+}
+
 /* The server, or the way to it, is lost: note it, tell it. */
 static bool
-lost(const struct state *state, struct record *r, const struct remote_result *result, char *why, const char *stage,
+lost(const struct context *ctx, const struct state *state, struct record *r, const struct remote_result *result, char *why,
     struct fault *f)
 {
+	const char *stage = ctx->argv[1];
 	auto_free char *id = xstrdup(r->server_id);
 	auto_free char *address = xstrdup(r->address);
 	struct fault note;
 
 	if (!record_update(r, state, note_lost, why, &note))
 		log_debug("%s", note.text); /* cleanup was faster */
+	tell_lost(ctx, id, why);
 	if (remote_is_foreign(result) && result->closed) {
 		(void)fault_set(f, FAULT_SSH, "%s: the bastion's host key is not the one of ssh-proxy-known-hosts, so that server %s (%s) is "
 		    "not to be reached; %s", stage, id, address, why);
@@ -320,50 +340,36 @@ open_script(const char *path, struct fault *f)
 	return steal_fd(&fd);
 }
 
+/* The script in the job's server, whose record is good. */
 static bool
-run(struct context *ctx, struct fault *f)
+run_script(struct context *ctx, const struct state *state, struct record *r, struct remote_script *script, struct fault *f)
 {
-	const char *stage = ctx->argv[1];
-	const char *code = code_file();
-	auto_state struct state state = STATE_INIT;
-	auto_record struct record r = RECORD_INIT;
 	auto_settings struct settings st = SETTINGS_INIT;
-	auto_free char *known_hosts = NULL, *identity = NULL, *control = NULL;
-	struct ssh_target t = { .settings = &st, .alias = ctx->job.key };
+	auto_free char *known_hosts = keys_known_hosts(state), *identity = NULL, *control = NULL;
+	struct ssh_target t = { .settings = &st, .alias = ctx->job.key, .known_hosts = known_hosts, .address = r->address };
 	struct remote_result result;
-	struct remote_script script = { .out_fd = STDOUT_FILENO, .limit = limit_in(NO_LIMIT_MS, STOP_AT_ONCE) };
-	auto_fd int fd = -1;
 
-	if (code != NULL && unlink(code) != 0 && errno != ENOENT)
-		return fault_errno(f, FAULT_LOCAL, "cannot remove the last script's exit code '%s'", code);
-	if (!ctx->job.known)
-		return fault_set(f, FAULT_LOCAL, "%s is not run: JOB_RESPONSE_FILE is empty", stage);
-	if ((fd = open_script(ctx->argv[0], f)) < 0)
+	if (!settings_from_json(&st, r->resolved, f))
 		return false;
-	if (!state_open(&state, ctx->settings.state_dir, ctx->job.key, false, f) || !record_read(&r, &state, f) ||
-	    !check_record(&r, stage, f) || !settings_from_json(&st, r.resolved, f))
-		return false;
-	pool_remind(&st, &r);
-	known_hosts = keys_known_hosts(&state);
-	identity = keys_identity(&st, &state);
-	t.known_hosts = known_hosts;
+	pool_remind(&st, r);
+	identity = keys_identity(&st, state);
 	t.identity = identity;
 	t.pinned = settings_keys_per_job(&st);
-	t.address = r.address;
-	control = st.ssh_share ? share_path(&state, r.try) : NULL;
+	control = st.ssh_share ? share_path(state, r->try) : NULL;
 	share_use(&t, control, limit_in(RECONNECT_MS, STOP_AT_ONCE));
-	script.fd = fd;
-	script.grace_ms = st.stop_grace;
-	if (!remote_run_again(&t, &script, &result, f))
+	script->grace_ms = st.stop_grace;
+	if (!remote_run_again(&t, script, &result, f))
 		return false;
+	if (result.end == REMOTE_EXITED)
+		event_number(&ctx->event, "code", result.code);
 	if (sig_stopped() && result.end == REMOTE_UNREACHED)
 		result.end = REMOTE_STOPPED;
 	if (result.end == REMOTE_LOST || result.end == REMOTE_UNREACHED || may_be_shut_down(&result)) {
 		auto_free char *why = NULL;
-		enum fate fate = look(&st, &r, &result, &why);
+		enum fate fate = look(ctx, &st, r, &result, &why);
 
 		if (result.end != REMOTE_EXITED || fate == FATE_DOWN)
-			return lost(&state, &r, &result, why, stage, f);
+			return lost(ctx, state, r, &result, why, f);
 		if (sig_stopped()) {
 			result.end = REMOTE_STOPPED;
 			result.confirmed = true;
@@ -372,8 +378,34 @@ run(struct context *ctx, struct fault *f)
 		}
 	}
 	if (result.end == REMOTE_EXITED)
-		note_end(ctx, &state, &r, &st, stage, result.code != 0);
-	return judge(&result, stage, f);
+		note_end(ctx, state, r, &st, ctx->argv[1], result.code != 0);
+	return judge(&result, ctx->argv[1], f);
+}
+
+static bool
+run(struct context *ctx, struct fault *f)
+{
+	const char *stage = ctx->argv[1];
+	const char *code = code_file();
+	auto_state struct state state = STATE_INIT;
+	auto_record struct record r = RECORD_INIT;
+	struct remote_script script = { .out_fd = STDOUT_FILENO, .limit = limit_in(NO_LIMIT_MS, STOP_AT_ONCE) };
+	auto_fd int fd = -1;
+	bool ok;
+
+	event_text(&ctx->event, "stage", stage);
+	if (code != NULL && unlink(code) != 0 && errno != ENOENT)
+		return fault_errno(f, FAULT_LOCAL, "cannot remove the last script's exit code '%s'", code);
+	if (!ctx->job.known)
+		return fault_set(f, FAULT_LOCAL, "%s is not run: JOB_RESPONSE_FILE is empty", stage);
+	if (!state_open(&state, ctx->settings.state_dir, ctx->job.key, false, f) || !record_read(&r, &state, f))
+		return false;
+	event_text(&ctx->event, "server", r.server_id);
+	outcome_note(&state, stage, NULL);
+	script.fd = fd = open_script(ctx->argv[0], f);
+	ok = fd >= 0 && check_record(&r, stage, f) && run_script(ctx, &state, &r, &script, f);
+	outcome_note(&state, stage, outcome_word(ok, f));
+	return ok;
 }
 
 const struct cmd cmd_run = {

@@ -10,12 +10,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "clock.h"
 #include "cmd.h"
 #include "floating.h"
 #include "json.h"
 #include "log.h"
 #include "openstack.h"
+#include "outcome.h"
 #include "pool.h"
 #include "record.h"
 #include "ssh_share.h"
@@ -42,7 +44,20 @@ static const struct opt opts[] = {
 	{ 0 },
 };
 
+/* What is swept: as it is called in a line, by a counter, and in the event of the whole. */
+enum object { SERVER, FLOATING, RECORD, CONNECTION, OBJECTS };
+
+static const struct {
+	const char *name, *metric, *field;
+} objects[OBJECTS] = {
+	[SERVER] = { "server", "server", "servers" },
+	[FLOATING] = { "floating ip", "floating_ip", "floating_ips" },
+	[RECORD] = { "record", "record", "records" },
+	[CONNECTION] = { "connection", "connection", "connections" },
+};
+
 struct sweep {
+	struct context *ctx;
 	const struct settings *st;
 	const struct sweep_opts *opts;
 	struct os_client c;
@@ -53,13 +68,35 @@ struct sweep {
 	struct strv kept;   /* "job:try" of servers that stay */
 	char *pool_host;    /* of keys of this STATE's pool; NULL: it has none */
 	bool pool_filling;  /* a fill was at work after the list was made */
+	struct strv leaked; /* ids, as in asked and released, of what no cleanup had seen to */
 	size_t resisting;
+	int64_t swept[OBJECTS], swept_leaked[OBJECTS]; /* gone */
 };
+
+/* The same for machines; not of each server that lives, again and again. */
+static void
+tell_event(const struct sweep *s, const char *what, const char *id, const char *name, const char *did, const char *reason)
+{
+	auto_event struct event e = EVENT_INIT;
+
+	if (s->opts->dry_run || strcmp(did, "keep") == 0)
+		return;
+	e.name = "swept";
+	event_text(&e, "object", what);
+	event_text(&e, "id", id);
+	event_text(&e, "name", name);
+	event_text(&e, "action", did);
+	event_text(&e, "reason", reason);
+	event_tell(&e, s->st, false);
+}
 
 /* One line per object. */
 static void
-tell(const struct sweep *s, const char *what, const char *id, const char *name, const char *did, const char *reason)
+tell(const struct sweep *s, enum object object, const char *id, const char *name, const char *did, const char *reason)
 {
+	const char *what = objects[object].name;
+
+	tell_event(s, what, id, name, did, reason);
 	if (s->opts->json) {
 		json_auto_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s}", "object", what, "id", id, "name", name, "action",
 		    did, "reason", reason);
@@ -140,14 +177,16 @@ sweep_server(struct sweep *s, const struct os_server *server, bool clock_ok)
 		strv_add(&s->kept, try);
 	}
 	if (!verdict.go || s->opts->dry_run) {
-		tell(s, "server", server->id, server->name, verdict.go ? "would delete" : "keep", verdict.reason);
+		tell(s, SERVER, server->id, server->name, verdict.go ? "would delete" : "keep", verdict.reason);
 		return;
 	}
-	tell(s, "server", server->id, server->name, "delete", verdict.reason);
+	tell(s, SERVER, server->id, server->name, "delete", verdict.reason);
 	fault_clear(&f);
 	if (!os_server_delete(&s->c, server->id, s->limit, &f))
 		log_debug("%s", f.text); /* its own cleanup may have been faster: the list tells */
 	strv_add(&s->asked, server->id);
+	if (verdict.leaked)
+		strv_add(&s->leaked, server->id);
 	strv_add(&s->why, f.text);
 }
 
@@ -171,6 +210,14 @@ ours(struct sweep *s, struct os_servers *list, struct fault *f)
 		os_server_free(&list->v[i]);
 	list->len = n;
 	return true;
+}
+
+/* It is gone. */
+static void
+count(struct sweep *s, enum object object, const char *id)
+{
+	s->swept[object]++;
+	s->swept_leaked[object] += strv_has(&s->leaked, id);
 }
 
 static const struct os_server *
@@ -202,10 +249,12 @@ see_gone(struct sweep *s, struct os_servers *list, struct fault *f)
 	for (size_t i = 0; i < s->asked.len; i++) {
 		const struct os_server *left_over = by_id(list, s->asked.v[i]);
 
-		if (left_over == NULL)
+		if (left_over == NULL) {
+			count(s, SERVER, s->asked.v[i]);
 			continue;
+		}
 		s->resisting++;
-		tell(s, "server", left_over->id, left_over->name, "still there",
+		tell(s, SERVER, left_over->id, left_over->name, "still there",
 		    s->why.v[i][0] == '\0' ? left_over->status : s->why.v[i]);
 	}
 	return true;
@@ -229,14 +278,16 @@ sweep_address(struct sweep *s, const struct os_floating *fip, bool clock_ok)
 	if (verdict.go && strv_has(&s->kept, try)) /* the server's life is judged by the cloud's clock, not by a host's */
 		verdict = (struct sweeping){ .go = false, .reason = "its server is kept" };
 	if (!verdict.go || s->opts->dry_run) {
-		tell(s, "floating ip", fip->id, fip->address, verdict.go ? "would delete" : "keep", verdict.reason);
+		tell(s, FLOATING, fip->id, fip->address, verdict.go ? "would delete" : "keep", verdict.reason);
 		return;
 	}
-	tell(s, "floating ip", fip->id, fip->address, "delete", verdict.reason);
+	tell(s, FLOATING, fip->id, fip->address, "delete", verdict.reason);
 	fault_clear(&f);
 	if (!os_floating_delete(&s->c, fip->id, s->limit, &f))
 		log_debug("%s", f.text); /* as of servers */
 	strv_add(&s->released, fip->id);
+	if (verdict.leaked)
+		strv_add(&s->leaked, fip->id);
 	strv_add(&s->why_not, f.text);
 }
 
@@ -281,19 +332,22 @@ see_released(struct sweep *s, struct os_floatings *list, struct fault *f)
 			return false;
 		for (size_t i = 0; i < list->len; i++)
 			left += strv_has(&s->released, list->v[i].id);
-		if (left == 0)
-			return true;
-		if (looks == ADDRESS_LOOKS || !limit_sleep(s->limit, LOOK_MS))
+		if (left == 0 || looks == ADDRESS_LOOKS || !limit_sleep(s->limit, LOOK_MS))
 			break;
 	}
-	for (size_t i = 0; i < s->released.len; i++)
-		for (size_t n = 0; n < list->len; n++) {
-			if (strcmp(list->v[n].id, s->released.v[i]) != 0)
-				continue;
-			s->resisting++;
-			tell(s, "floating ip", list->v[n].id, list->v[n].address, "still there",
-			    s->why_not.v[i][0] == '\0' ? "its release was accepted" : s->why_not.v[i]);
+	for (size_t i = 0; i < s->released.len; i++) {
+		size_t n = 0;
+
+		while (n < list->len && strcmp(list->v[n].id, s->released.v[i]) != 0)
+			n++;
+		if (n == list->len) {
+			count(s, FLOATING, s->released.v[i]);
+			continue;
 		}
+		s->resisting++;
+		tell(s, FLOATING, list->v[n].id, list->v[n].address, "still there",
+		    s->why_not.v[i][0] == '\0' ? "its release was accepted" : s->why_not.v[i]);
+	}
 	return true;
 }
 
@@ -328,6 +382,7 @@ sweep_record(struct sweep *s, const char *key, bool clock_ok)
 {
 	bool filling = pool_is_key(key) && pool_is_filling(s->st->state_dir);
 	static const char reason[] = "its server is gone and its time is over", pool_reason[] = "of the pool, and its server is gone";
+	const char *outcome;
 	bool over = false;
 	auto_state struct state state = STATE_INIT;
 	auto_record struct record r = RECORD_INIT;
@@ -335,7 +390,7 @@ sweep_record(struct sweep *s, const char *key, bool clock_ok)
 
 	if (!state_open(&state, s->st->state_dir, key, false, &f) || !record_read(&r, &state, &f)) {
 		s->resisting++;
-		tell(s, "record", key, key, "cannot read", f.text);
+		tell(s, RECORD, key, key, "cannot read", f.text);
 		return;
 	}
 	if (pool_is_key(key)) /* looked at before and after the record was read: no fill can have made it in between */
@@ -343,12 +398,18 @@ sweep_record(struct sweep *s, const char *key, bool clock_ok)
 	if (!over && (!clock_ok || clock_unix() <= r.expires))
 		return;
 	if (s->opts->dry_run) {
-		tell(s, "record", key, key, "would forget", over ? pool_reason : reason);
-	} else if (record_forget(&state, &r, &f)) {
-		tell(s, "record", key, key, "forget", over ? pool_reason : reason);
+		tell(s, RECORD, key, key, "would forget", over ? pool_reason : reason);
+		return;
+	}
+	outcome = outcome_take(&state, true); /* no cleanup came */
+	if (outcome != NULL)
+		metrics_add(&s->ctx->metrics, METRIC_JOBS, outcome, NULL, 1);
+	if (record_forget(&state, &r, &f)) {
+		count(s, RECORD, key);
+		tell(s, RECORD, key, key, "forget", over ? pool_reason : reason);
 	} else {
 		s->resisting++;
-		tell(s, "record", key, key, "cannot forget", f.text);
+		tell(s, RECORD, key, key, "cannot forget", f.text);
 	}
 }
 
@@ -384,9 +445,11 @@ sweep_shares(struct sweep *s, const struct state *state)
 	for (size_t i = 0; i < tries.len; i++) {
 		if (strv_has(&live, tries.v[i]))
 			continue;
-		tell(s, "connection", tries.v[i], tries.v[i], s->opts->dry_run ? "would end" : "end", "its job is over");
-		if (!s->opts->dry_run)
-			share_end(state, tries.v[i]);
+		tell(s, CONNECTION, tries.v[i], tries.v[i], s->opts->dry_run ? "would end" : "end", "its job is over");
+		if (s->opts->dry_run)
+			continue;
+		share_end(state, tries.v[i]);
+		count(s, CONNECTION, tries.v[i]);
 	}
 }
 
@@ -419,10 +482,32 @@ work(struct sweep *s, struct fault *f)
 	return fault_hint(f, "see the lines above; 'openstack server show' (or 'floating ip show') tells more, the cloud's operators may have to help");
 }
 
+/* The sum, as an event and for the counters. */
+static void
+give_account(const struct sweep *s, bool through)
+{
+	struct context *ctx = s->ctx;
+	int64_t leaked = 0;
+
+	os_client_cost(&s->c, &ctx->cost);
+	for (size_t i = 0; i < OBJECTS; i++) {
+		event_number(&ctx->event, objects[i].field, s->swept[i]);
+		metrics_add(&ctx->metrics, METRIC_SWEPT, objects[i].metric, NULL, s->swept[i]);
+		metrics_add(&ctx->metrics, METRIC_LEAKED, objects[i].metric, NULL, s->swept_leaked[i]);
+		leaked += s->swept_leaked[i];
+	}
+	event_number(&ctx->event, "leaked", leaked);
+	event_number(&ctx->event, "resisting", (int64_t)s->resisting);
+	if (!through)
+		return;
+	metrics_add(&ctx->metrics, METRIC_SWEEP_LEFT, NULL, NULL, (int64_t)s->resisting);
+	metrics_add(&ctx->metrics, METRIC_SWEEP_END, NULL, NULL, clock_unix());
+}
+
 static bool
 sweep(struct context *ctx, struct fault *f)
 {
-	struct sweep s = { .st = &ctx->settings, .opts = ctx->opts, .limit = limit_in(LIMIT_MS, STOP_MS),
+	struct sweep s = { .ctx = ctx, .leaked = STRV_INIT, .st = &ctx->settings, .opts = ctx->opts, .limit = limit_in(LIMIT_MS, STOP_MS),
 		.asked = STRV_INIT, .why = STRV_INIT, .released = STRV_INIT, .why_not = STRV_INIT, .kept = STRV_INIT };
 	auto_state struct state state = STATE_INIT;
 	auto_fd int alone = -1;
@@ -433,10 +518,14 @@ sweep(struct context *ctx, struct fault *f)
 	alone = state_alone(&state, "sweep", f);
 	if (alone < 0)
 		return false;
+	if (!s.opts->dry_run)
+		account_begin(ctx, "sweep");
 	s.pool_host = pool_host(s.st->state_dir, false, f);
 	os_client_init(&s.c, s.st, true, s.limit);
 	ok = work(&s, f);
 	sweep_shares(&s, &state);
+	if (!s.opts->dry_run)
+		give_account(&s, ok || f->class == FAULT_LEFT);
 	free(s.pool_host);
 	os_client_end(&s.c);
 	strv_free(&s.asked);
@@ -444,6 +533,7 @@ sweep(struct context *ctx, struct fault *f)
 	strv_free(&s.released);
 	strv_free(&s.why_not);
 	strv_free(&s.kept);
+	strv_free(&s.leaked);
 	return ok;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "doctor.h"
+#include "event.h"
 #include "openstack.h"
 #include "record.h"
 #include "xalloc.h"
@@ -136,10 +137,25 @@ doctor_keys(struct doctor *d)
 		check_shared_keys(d);
 }
 
+/* A job does without its events, so that nobody would notice. */
+static void
+check_log(struct doctor *d)
+{
+	struct fault f;
+
+	if (d->st->log_file == NULL)
+		doctor_tell(d, DOCTOR_OK, "log-file", "not set: events are not written");
+	else if (event_check(d->st, &f))
+		doctor_tell(d, DOCTOR_OK, "log-file", "%s, as %s", d->st->log_file, d->st->log_format);
+	else
+		doctor_tell(d, DOCTOR_WARN, "log-file", "events are lost: %s", f.text);
+}
+
 void
 doctor_host(struct doctor *d)
 {
 	check_user(d);
 	check_state(d);
+	check_log(d);
 	check_programs(d);
 }

@@ -120,6 +120,14 @@ release_floating(struct os_client *c, const struct ending *e, enum phase *phase,
 	    fault_hint(f, "'openstack floating ip list --long' tells by its description what may be left");
 }
 
+static void
+end_client(struct os_client *c, const struct ending *e)
+{
+	if (e->cost != NULL)
+		os_client_cost(c, e->cost);
+	os_client_end(c);
+}
+
 /* Delete, and tell *phase what the record is to say afterwards. */
 static bool
 delete_all(const struct ending *e, enum phase *phase, struct fault *f)
@@ -131,7 +139,7 @@ delete_all(const struct ending *e, enum phase *phase, struct fault *f)
 
 	os_client_init(&c, e->st, true, limit_in(QUEUE_MS, STOP_MS));
 	if (!slots_take(&c.slots, c.slot_limit, f)) {
-		os_client_end(&c);
+		end_client(&c, e);
 		*phase = PHASE_DELETING;
 		return false;
 	}
@@ -143,7 +151,7 @@ delete_all(const struct ending *e, enum phase *phase, struct fault *f)
 		floating_ok = true;
 		floating = PHASE_DELETED;
 	}
-	os_client_end(&c);
+	end_client(&c, e);
 	if (*phase == PHASE_DELETED || floating == PHASE_DELETING) /* what is still there goes before what may turn up */
 		*phase = floating;
 	return servers_ok && floating_ok;
@@ -171,6 +179,8 @@ ending_all(const struct ending *e, struct fault *f)
 	if (!to.done && e->state->job != NULL)
 		destroy_keys(&to);
 	tell_keys(&to);
+	if (e->phase != NULL)
+		*e->phase = to.phase;
 	if (!ok && f->hint[0] == '\0')
 		(void)fault_hint(f, "the server may be left: 'openstack server list --name=-job-%" PRId64 "$' shows it", e->id);
 	return ok;

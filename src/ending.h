@@ -12,6 +12,7 @@
 
 #include "fault.h"
 #include "jobserver.h"
+#include "os_client.h"
 #include "record.h"
 #include "settings.h"
 
@@ -24,6 +25,8 @@ struct ending {
 	const struct state *state;  /* state->job NULL: there is no directory */
 	const struct record *r;     /* as it was when the end began; phase NONE: not known */
 	bool has_record;            /* there is one, usable or not, that is to say what is left */
+	struct os_cost *cost;       /* what it costs is added to it; NULL: nobody asks */
+	enum phase *phase;          /* ending_all: what the record is to say then; NULL: nobody asks */
 };
 
 /* What jobserver.h has to know of all servers of the job. Strings borrowed from e. */

@@ -214,7 +214,7 @@ allocate_or_wait(struct building *b, struct fault *f)
 		if (f->class != FAULT_BUSY)
 			return false;
 		why = xasprintf("%s: %.300s", what, said == NULL ? f->text : said + 3);
-		if (building_pause(b, why, began, &tell, limit))
+		if (building_pause(b, WAIT_ADDRESS, why, began, &tell, limit))
 			continue;
 		if (sig_stopped())
 			return limit_fault(f, FAULT_STOPPED, "stopped");

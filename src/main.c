@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "account.h"
+#include "clock.h"
 #include "cmd.h"
 #include "log.h"
 #include "near.h"
@@ -36,6 +38,7 @@ const struct cmd *const cmds[] = {
 	&cmd_release,
 	&cmd_sweep,
 	&cmd_pool,
+	&cmd_metrics,
 	&cmd_doctor,
 	&cmd_help,
 	&cmd_words,
@@ -206,11 +209,47 @@ reader_of(const struct cmd *cmd, const struct settings *s)
 	return word != NULL && strcmp(word, "plain") == 0 ? LOG_FOR_AUTHOR : LOG_FOR_GITLAB;
 }
 
+/*
+ * Settings and job, as the command's flags ask for. The job's own settings take the place of the host's, which stay when
+ * they cannot be loaded: they say where that is told.
+ */
+static bool
+load(struct context *c, const struct cmd *cmd, struct fault *f)
+{
+	struct settings_from from = {
+		.flags = c->flags,
+		.file = c->settings_file,
+		.resolved = (cmd->flags & (CMD_JOB_VARS | CMD_FRESH)) == CMD_JOB_VARS,
+		.compat = c->compat,
+	};
+	struct settings of_job = SETTINGS_INIT;
+
+	log_set_reader(reader_of(cmd, NULL));
+	if ((cmd->flags & CMD_SETTINGS) != 0 && !settings_load(&c->settings, &from, f))
+		return false;
+	log_set_reader(reader_of(cmd, &c->settings));
+	if ((cmd->flags & CMD_JOB) != 0 && !job_read(&c->job, c->settings.trust_variables, f))
+		return false;
+	if (c->job.known)
+		setproctitle("%s: job %" PRId64, cmd->name, c->job.id);
+	if ((cmd->flags & CMD_JOB_VARS) == 0 || settings_resolved(&c->settings))
+		return true;
+	from.job = &c->job; /* now that it is known */
+	if (!settings_load(&of_job, &from, f)) {
+		if (f->class == FAULT_WISH) /* nobody tries again, and no other stage will know of it */
+			metrics_add(&c->metrics, METRIC_JOBS, "failed", NULL, 1);
+		settings_free(&of_job);
+		return false;
+	}
+	settings_free(&c->settings);
+	c->settings = of_job;
+	return true;
+}
+
 /* Do what the command's flags ask for, then the command. */
 static bool
 run_command(const struct line *l, struct fault *f)
 {
-	unsigned int flags = l->cmd->flags;
 	struct context c = {
 		.settings = SETTINGS_INIT,
 		.flags = &l->settings,
@@ -219,30 +258,16 @@ run_command(const struct line *l, struct fault *f)
 		.argc = l->argc,
 		.argv = l->argv,
 		.opts = l->opts,
+		.event = EVENT_INIT,
+		.metrics = METRICS_INIT,
+		.began_ms = clock_ms(),
 	};
-	struct settings_from from = {
-		.flags = c.flags,
-		.file = c.settings_file,
-		.resolved = (flags & (CMD_JOB_VARS | CMD_FRESH)) == CMD_JOB_VARS,
-		.compat = c.compat,
-	};
-	bool is_fine;
+	bool is_fine = load(&c, l->cmd, f);
 
-	log_set_reader(reader_of(l->cmd, NULL));
-	is_fine = (flags & CMD_SETTINGS) == 0 || settings_load(&c.settings, &from, f);
-	if (is_fine)
-		log_set_reader(reader_of(l->cmd, &c.settings));
-	if (is_fine && (flags & CMD_JOB) != 0) {
-		is_fine = job_read(&c.job, c.settings.trust_variables, f);
-		if (is_fine && c.job.known)
-			setproctitle("%s: job %" PRId64, l->cmd->name, c.job.id);
-	}
-	if (is_fine && (flags & CMD_JOB_VARS) != 0 && !settings_resolved(&c.settings)) { /* now that the job is known */
-		from.job = &c.job;
-		settings_free(&c.settings);
-		is_fine = settings_load(&c.settings, &from, f);
-	}
+	if ((l->cmd->flags & CMD_STAGE) != 0)
+		account_begin(&c, l->cmd->name);
 	is_fine = is_fine && l->cmd->run(&c, f);
+	account_end(&c, l->cmd, is_fine, f);
 	settings_free(&c.settings);
 	return is_fine;
 }

@@ -59,6 +59,13 @@ os_client_rest(struct os_client *c)
 }
 
 void
+os_client_cost(const struct os_client *c, struct os_cost *cost)
+{
+	cost->starts += c->starts;
+	cost->slot_wait_ms += c->slots.waited_ms;
+}
+
+void
 os_client_end(struct os_client *c)
 {
 	os_client_rest(c);

@@ -34,6 +34,12 @@ struct os_client {
 	int killed_by;          /* the signal that ended the session in this call, 0 = none */
 };
 
+/* What clients cost. */
+struct os_cost {
+	int starts;           /* processes */
+	int64_t slot_wait_ms; /* for a slot of the host */
+};
+
 enum os_expect {
 	OS_JSON,    /* one JSON document on stdout */
 	OS_NOTHING, /* no answer when it worked */
@@ -64,6 +70,9 @@ void os_client_begin(struct os_client *c);
 
 /* End the session's process and give the slot to others; the next call waits for one, and starts another process. */
 void os_client_rest(struct os_client *c);
+
+/* Add what it has cost so far. */
+void os_client_cost(const struct os_client *c, struct os_cost *cost);
 
 /* End the session, free all. */
 void os_client_end(struct os_client *c);

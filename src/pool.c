@@ -356,6 +356,18 @@ pool_make_room(struct building *b)
 	return false;
 }
 
+/* ---- for people and machines */
+
+void
+pool_names(const struct pool_members *m, const struct pool_wants *w, struct strv *names)
+{
+	for (size_t i = 0; i < w->len; i++)
+		strv_add(names, w->v[i].name);
+	for (size_t i = 0; i < m->len; i++)
+		if (!strv_has(names, pool_name(&m->v[i].r)))
+			strv_add(names, pool_name(&m->v[i].r));
+}
+
 /* ---- who waits, who fills */
 
 static int
@@ -417,6 +429,10 @@ pool_fill_words(const char *self, const struct settings *st, const char *setting
 		strv_addf(argv, "--settings=%s", settings_file);
 	strv_addf(argv, "--state-dir=%s", st->state_dir);
 	strv_addf(argv, "--owner=%s", st->owner);
+	if (st->log_file != NULL) {
+		strv_addf(argv, "--log-file=%s", st->log_file);
+		strv_addf(argv, "--log-format=%s", st->log_format);
+	}
 	strv_add_all(argv, (const char *const[]){ "pool", "fill", NULL });
 }
 
@@ -499,8 +515,8 @@ find_owner(const char *dir, const char *id, struct record *r)
 struct sweeping
 pool_judge(const char *dir, const struct os_server *s, bool filling, bool clock_ok)
 {
-	static const struct sweeping orphan = { true, "of the pool, without a record here" },
-		unfinished = { true, "of the pool: whoever made it has ended" }, over = { true, "of the pool, given up" };
+	static const struct sweeping orphan = { true, true, "of the pool, without a record here" },
+		unfinished = { true, true, "of the pool: whoever made it has ended" }, over = { true, false, "of the pool, given up" };
 	auto_state struct state state = STATE_INIT;
 	auto_record struct record r = RECORD_INIT, owner = RECORD_INIT;
 	auto_fd int lock = -1;

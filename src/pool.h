@@ -20,8 +20,10 @@
 
 #include "building.h"
 #include "fault.h"
+#include "pool_shape.h"
 #include "record.h"
 #include "settings.h"
+#include "strv.h"
 #include "sweeping.h"
 
 /* Is it the key of a server of a pool, ours or another host's? */
@@ -61,6 +63,9 @@ void pool_members_free(struct pool_members *m);
 
 /* How many of a pool are in a phase. */
 size_t pool_members_count(const struct pool_members *m, const char *name, enum phase phase);
+
+/* The names of all pools: those that are wanted, in their order, then those of which there are servers still. */
+void pool_names(const struct pool_members *m, const struct pool_wants *w, struct strv *names);
 
 /* When it came into the pool, UNIX time; 0 = that is not known. */
 int64_t pool_since(const struct record *r);

@@ -34,6 +34,7 @@ struct fill {
 	struct limit limit;
 	char *host;                /* pool_host */
 	struct os_servers list;    /* the cloud's, of the pool's names */
+	struct pool_done *done;
 	struct fault first;        /* the first thing that went wrong */
 };
 
@@ -161,15 +162,12 @@ see_to_claimed(struct fill *p, const struct state *state, struct record *r)
 {
 	auto_state struct state job_state = STATE_INIT;
 	auto_record struct record mine = RECORD_INIT;
-	auto_fd int lock = -1;
 	struct fault f;
-	bool live;
+	auto_fd int lock = state_lock(state, &f);
 
-	lock = state_lock(state, &f);
-	live = lock >= 0 && pool_claimer(p->st->state_dir, r, &job_state, &mine);
 	if (lock < 0)
 		return false;
-	if (!live) {
+	if (!pool_claimer(p->st->state_dir, r, &job_state, &mine)) {
 		r->phase = PHASE_DELETING;
 		if (!record_write(r, state, &f))
 			log_debug("%s", f.text);
@@ -229,6 +227,7 @@ delete_marked(struct fill *p, int64_t wait_ms)
 		if (left == LEFT_NOTHING && !record_forget(&m->state, &m->r, &f))
 			note(p, &f, "pool");
 		n += left != LEFT_NOTHING;
+		p->done->removed += left == LEFT_NOTHING;
 	}
 	return n;
 }
@@ -251,6 +250,7 @@ delete_orphans(struct fill *p)
 		log_say("deleting server %s ('%s'): %s", s->id, s->name, verdict.reason);
 		if (!os_server_delete(&p->c, s->id, p->limit, &f))
 			log_debug("%s", f.text); /* the next fill, or sweep */
+		p->done->removed++;
 	}
 }
 
@@ -443,6 +443,7 @@ begin_missing(struct fill *p, struct maker *makers, size_t *n)
 				return false;
 			}
 			note(p, &f, w->name);
+			p->done->failed++;
 			break; /* of this pool: the next one would fare no better */
 		}
 	}
@@ -475,10 +476,10 @@ make_missing(struct fill *p)
 		maker_free(&makers[i]);
 	}
 	free(makers);
+	p->done->made += (int64_t)done;
+	p->done->failed += (int64_t)(n - done);
 	return more && n == MAKE_MAX && done > 0;
 }
-
-/* ---- all of it */
 
 static bool
 pass(struct fill *p, struct fault *f)
@@ -512,9 +513,9 @@ is_unused(const struct pool_wants *w, const char *dir, const char *host)
 
 /* With the lock held: passes, while others ask for one. again: their mark. */
 static bool
-fill_alone(struct pool_wants *w, const char *again, struct limit limit, struct fault *f)
+fill_alone(struct pool_wants *w, const char *again, struct limit limit, struct pool_done *done, struct fault *f)
 {
-	struct fill p = { .st = &w->v[0].st, .wants = w, .limit = limit, .list = OS_SERVERS_INIT };
+	struct fill p = { .st = &w->v[0].st, .wants = w, .limit = limit, .list = OS_SERVERS_INIT, .done = done };
 	bool ok = true;
 
 	fault_clear(f);
@@ -528,6 +529,7 @@ fill_alone(struct pool_wants *w, const char *again, struct limit limit, struct f
 	os_client_init(&p.c, p.st, false, limit);
 	while (ok && unlink(again) == 0)
 		ok = pass(&p, f);
+	os_client_cost(&p.c, &done->cost);
 	os_client_end(&p.c);
 	os_servers_free(&p.list);
 	free(p.host);
@@ -544,7 +546,7 @@ mark_again(const char *path, struct fault *f)
 }
 
 bool
-pool_fill(struct pool_wants *w, struct limit limit, struct fault *f)
+pool_fill(struct pool_wants *w, struct limit limit, struct pool_done *done, struct fault *f)
 {
 	auto_state struct state state = STATE_INIT;
 	auto_free char *again = NULL;
@@ -561,7 +563,8 @@ pool_fill(struct pool_wants *w, struct limit limit, struct fault *f)
 			log_debug("%s: it looks again", f->text);
 			return true;
 		}
-		if (!fill_alone(w, again, limit, f))
+		done->begun = true;
+		if (!fill_alone(w, again, limit, done, f))
 			return false;
 		(void)futimens(lock, NULL); /* doctor looks how long ago that was */
 	}
@@ -569,30 +572,28 @@ pool_fill(struct pool_wants *w, struct limit limit, struct fault *f)
 }
 
 bool
-pool_drain(const struct settings *st, struct limit limit, struct fault *f)
+pool_drain(const struct settings *st, struct limit limit, struct pool_done *done, struct fault *f)
 {
 	auto_pool_members struct pool_members all = POOL_MEMBERS_INIT;
 	auto_state struct state state = STATE_INIT;
-	struct fill p = { .st = st, .limit = limit };
+	struct fill p = { .st = st, .limit = limit, .done = done };
 	struct limit wait = limit_min(limit, DRAIN_WAIT_MS);
 	auto_fd int lock = -1;
 	size_t left;
 
 	if (!state_open(&state, st->state_dir, NULL, true, f))
 		return false;
-	for (;;) {
-		lock = state_alone(&state, "pool", f);
-		if (lock >= 0)
-			break;
+	for (lock = state_alone(&state, "pool", f); lock < 0; lock = state_alone(&state, "pool", f))
 		if (!limit_sleep(wait, 500))
 			return fault_wrap(f, "pool drain");
-	}
+	done->begun = true;
 	pool_members_read(&all, st->state_dir);
 	for (size_t i = 0; i < all.len; i++)
 		if (all.v[i].r.phase != PHASE_CLAIMED && !record_update(&all.v[i].r, &all.v[i].state, write_deleting, NULL, f))
 			log_debug("%s", f->text); /* claimed in this moment */
 	os_client_init(&p.c, st, true, limit);
 	left = delete_marked(&p, 0) == 0 ? 0 : delete_marked(&p, DRAIN_WAIT_MS);
+	os_client_cost(&p.c, &done->cost);
 	os_client_end(&p.c);
 	return left == 0 || fault_set(f, FAULT_LEFT, "pool drain: %zu servers are still there", left);
 }

@@ -58,6 +58,8 @@
 	X(path, builds_dir, "builds-dir", "", A_PATH, 0, 1000, S_RULE, "builds_dir told to the runner") \
 	X(path, cache_dir, "cache-dir", "", A_PATH, 0, 1000, S_RULE, "cache_dir told to the runner") \
 	X(path, state_dir, "state-dir", "", A_PATH, 0, 1000, S_HOST, "where the jobs' records are") \
+	X(text, log_file, "log-file", "", A_PATH, 0, 1000, S_HOST, "where events go: journal, a file, or the socket of another journal") \
+	X(choice, log_format, "log-format", "text", "text,json", 0, 16, S_HOST, "how an event is written as a line") \
 	X(text, owner, "owner", "novajob", A_WORD, 0, 64, S_HOST, "the name this host, or group of hosts, owns servers by") \
 	X(span, call_timeout, "call-timeout", "60s", NULL, 1, 3600, S_HOST, "how long one call of openstack may take; a create twice that") \
 	X(span, alive_timeout, "alive-timeout", "60s", NULL, 3, 3600, S_RULE, "a silent connection is dead after so long without an answer") \

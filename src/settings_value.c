@@ -123,6 +123,8 @@ text_ok(int setting, const char *text, struct fault *f)
 		return pairs_ok(text, f);
 	if (text[strspn(text, " ,")] == '\0')
 		return fault_set(f, FAULT_SETTING, "'%.*s%s' is a list of nothing", SHOW(text));
+	if (setting == SETTING_log_file && text[0] != '/' && strcmp(text, "journal") != 0)
+		return fault_set(f, FAULT_SETTING, "'%.*s%s' is neither journal nor an absolute path", SHOW(text));
 	if (setting == SETTING_image && !image_ok(text, f))
 		return false;
 	if (setting == SETTING_address && !addresses_ok(text))
@@ -268,6 +270,8 @@ setting_words(int setting, struct strv *words)
 		strv_split(words, info->alphabet);
 	else if (setting == SETTING_address)
 		strv_split(words, ADDRESSES_WORDS);
+	else if (setting == SETTING_log_file)
+		strv_add(words, "journal");
 	for (int i = 0; info->type == TYPE_names && i < SETTINGS_COUNT; i++)
 		if (setting_infos[i].who == S_JOB)
 			strv_add(words, setting_infos[i].name);

@@ -55,12 +55,15 @@ slots_take(struct slots *s, struct limit limit, struct fault *f)
 {
 	auto_fd int queue = -1;
 	int64_t began = clock_ms();
+	int64_t before = s->waited_ms;
 	int64_t tell = began + TELL_MS;
 	char span[32];
 
 	if (s->held >= 0 || s->state_dir == NULL || s->count < 2 || try_all(s))
 		return true;
 	while (!try_all(s)) {
+		bool in_time;
+
 		if (queue < 0) /* fails while somebody looks at it */
 			queue = open_locked(s, "queue", LOCK_SH); /* what slots_wanted sees */
 		if (clock_ms() >= tell) {
@@ -68,7 +71,9 @@ slots_take(struct slots *s, struct limit limit, struct fault *f)
 			    clock_span(span, sizeof(span), clock_ms() - began));
 			tell += TELL_MS;
 		}
-		if (!limit_sleep(limit, LOOK_MS / 2 + (int64_t)arc4random_uniform(LOOK_MS)))
+		in_time = limit_sleep(limit, LOOK_MS / 2 + (int64_t)arc4random_uniform(LOOK_MS));
+		s->waited_ms = before + clock_ms() - began;
+		if (!in_time)
 			return limit_fault(f, FAULT_BUSY, "no client slot of this host became free within %s",
 			    clock_span(span, sizeof(span), clock_ms() - began));
 	}

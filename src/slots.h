@@ -19,6 +19,7 @@ struct slots {
 	const char *state_dir; /* borrowed; NULL: no limit */
 	int64_t count;         /* slots on this host, the reserved one among them */
 	bool urgent;           /* may take the reserved one */
+	int64_t waited_ms;     /* for slots, so far */
 	int held;              /* the descriptor of the slot that is held, -1 = none */
 };
 

@@ -34,13 +34,13 @@ sweeping_judge(struct sweepable s, const struct record *r, int64_t now, int64_t 
 		bool by_time;                   /* expiry decides */
 		struct sweeping early, expired; /* by_time false: expired counts */
 	} rules[] = {
-		[STRANGER] = { true, { false, "another host's, or its record is lost: not past its expiry and sweep-grace" },
-		    { true, "another host's, or its record is lost: past its expiry and sweep-grace" } },
-		[LIVE] = { true, { false, "its job may be running" }, { true, "its job's deadline is over" } },
-		[KEPT] = { true, { false, "it is held" }, { true, "it was held, and that is over" } },
-		[FINISHED] = { false, { false, "" }, { true, "its job was cleaned up" } },
-		[OLDER_TRY] = { true, { false, "of another try of the job, not expired" },
-		    { true, "of another try of the job, expired" } },
+		[STRANGER] = { true, { false, false, "another host's, or its record is lost: not past its expiry and sweep-grace" },
+		    { true, true, "another host's, or its record is lost: past its expiry and sweep-grace" } },
+		[LIVE] = { true, { false, false, "its job may be running" }, { true, true, "its job's deadline is over" } },
+		[KEPT] = { true, { false, false, "it is held" }, { true, false, "it was held, and that is over" } },
+		[FINISHED] = { false, { false, false, "" }, { true, false, "its job was cleaned up" } },
+		[OLDER_TRY] = { true, { false, false, "of another try of the job, not expired" },
+		    { true, true, "of another try of the job, expired" } },
 	};
 	enum known k = know(s, r);
 	int64_t expires = k == KEPT || (k == LIVE && r->expires > s.expires) ? r->expires : s.expires;
@@ -49,9 +49,9 @@ sweeping_judge(struct sweepable s, const struct record *r, int64_t now, int64_t 
 	if (!rules[k].by_time)
 		return rules[k].expired;
 	if (!clock_ok)
-		return (struct sweeping){ false, "the clock looks wrong: nothing is judged by time" };
+		return (struct sweeping){ false, false, "the clock looks wrong: nothing is judged by time" };
 	if (expires <= 0)
-		return (struct sweeping){ false, "it has no novajob:expires: delete it by hand" };
+		return (struct sweeping){ false, false, "it has no novajob:expires: delete it by hand" };
 	return now - more_s > expires ? rules[k].expired : rules[k].early;
 }
 

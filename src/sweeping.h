@@ -15,6 +15,7 @@
 
 struct sweeping {
 	bool go;            /* delete it */
+	bool leaked;        /* no cleanup had seen to it */
 	const char *reason; /* why, or why not: one phrase */
 };
 
