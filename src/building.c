@@ -10,6 +10,7 @@
 #include "addresses.h"
 #include "clock.h"
 #include "log.h"
+#include "os_fault.h"
 #include "pace.h"
 #include "text.h"
 #include "xalloc.h"
@@ -287,16 +288,19 @@ static bool
 server_failed(struct building *b, const char *status, struct fault *f)
 {
 	auto_server struct os_server s = OS_SERVER_INIT;
+	const char *busy = NULL;
 	struct fault show;
 
 	if (!os_server_show(&b->c, b->record.server_id, limit_min(b->limit, 10000), &s, &show))
 		(void)fault_set(f, FAULT_CLOUD, "server %s is in %s, and the cloud does not say why: %.900s", b->record.server_id, status,
 		    show.text);
+	else if ((busy = os_fault_busy(s.fault)) != NULL)
+		(void)fault_set(f, FAULT_BUSY, "server %s is in %s: %s", b->record.server_id, status, s.fault);
 	else
-		(void)fault_set(f, strstr(s.fault, "No valid host") == NULL ? FAULT_CLOUD : FAULT_BUSY, "server %s is in %s: %s",
-		    b->record.server_id, status, s.fault[0] == '\0' ? "the cloud says no more" : s.fault);
-	if (f->class == FAULT_BUSY)
-		return fault_hint(f, "the cloud has no room for this flavor now: try another one, or later");
+		(void)fault_set(f, FAULT_CLOUD, "server %s is in %s: %s", b->record.server_id, status,
+		    s.fault[0] == '\0' ? "the cloud says no more" : s.fault);
+	if (busy != NULL)
+		return fault_hint(f, "%s", busy);
 	return fault_hint(f, "a retry may do; else 'openstack server event list %s', or the cloud's operators, know why",
 	    b->record.server_id);
 }
@@ -489,7 +493,8 @@ awaited(char *out, size_t size, const char *text)
 	} else if (strstr(text, "No valid host") != NULL) {
 		(void)strlcpy(out, "a host with room: the cloud says 'No valid host was found'", size); /* fits */
 	} else {
-		(void)snprintf(out, size, "%s: %.300s", strstr(text, "429") == NULL ? "quota" : "the cloud's limit of requests", text);
+		(void)snprintf(out, size, "%s: %.300s", strstr(text, "429") != NULL ? "the cloud's limit of requests" :
+		    strstr(text, "addresses available") != NULL ? "an address of the network" : "quota", text);
 	}
 	return out;
 }

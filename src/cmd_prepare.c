@@ -257,7 +257,7 @@ look_at_pool(struct building *b, const struct fault *why)
 		p->waiting = pool_wait(b->st->state_dir);
 	if (pool_claim(b, &p->warm))
 		return true;
-	if (strcasestr(why->text, "quota") != NULL && pool_make_room(b))
+	if (strstr(why->text, "429") == NULL && strstr(why->text, "No valid host") == NULL && pool_make_room(b)) /* quota, addresses */
 		p->warm.fill = true; /* who comes next may find what this one had to do without */
 	return false;
 }
@@ -427,6 +427,7 @@ prepare(struct context *ctx, struct fault *f)
 		.waiting = -1, .warm = { .settings_file = ctx->settings_file } };
 	bool ok;
 
+	sig_stop_without_reader(STDERR_FILENO); /* a runner that was killed sends no TERM, and calls no cleanup */
 	os_client_init(&p.b.c, p.b.st, false, p.b.limit);
 	ok = begin_prepare(&p, ctx, f);
 	if (ok) {

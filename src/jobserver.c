@@ -14,6 +14,7 @@
 #define LOOK_LATER_MS 1000 /* for a server that may still appear */
 #define PAUSE_MAX_MS  8000 /* between deletions that the cloud in trouble does not take */
 #define ERROR_LOOKS   3    /* in ERROR so often after an accepted deletion, and not at it: that has failed */
+#define IDLE_LOOKS    3    /* … and in another state: it was not accepted at all, whatever the client said, or did not say */
 
 /* The name only narrowed the list: what is ours, the properties say. */
 static bool
@@ -122,15 +123,31 @@ all_failed(const struct os_servers *list, const struct strv *asked)
 	return list->len > 0;
 }
 
-/* What is left when no time is, or none is needed. */
+/* Does the cloud do nothing about one whose deletion was asked for? */
+static bool
+is_unheeded(const struct os_server *s, const struct strv *asked)
+{
+	return !is_deleting(s) && strcmp(s->status, "ERROR") != 0 && strv_has(asked, s->id);
+}
+
+static bool
+any_unheeded(const struct os_servers *list, const struct strv *asked)
+{
+	for (size_t i = 0; i < list->len; i++)
+		if (is_unheeded(&list->v[i], asked))
+			return true;
+	return false;
+}
+
+/* What is left when no time is, or none is needed. heeded: a deletion that is not seen at work yet will be. */
 static enum jobserver_left
-judge(const struct os_servers *list, const struct strv *asked, struct fault *f)
+judge(const struct os_servers *list, const struct strv *asked, bool heeded, struct fault *f)
 {
 	for (size_t i = 0; i < list->len; i++) {
 		const struct os_server *s = &list->v[i];
 		bool accepted = is_deleting(s) || strv_has(asked, s->id);
 
-		if (accepted && strcmp(s->status, "ERROR") != 0)
+		if (accepted && strcmp(s->status, "ERROR") != 0 && (heeded || !is_unheeded(s, asked)))
 			continue;
 		if (accepted || f->class == FAULT_NONE)
 			(void)fault_set(f, FAULT_CLOUD, "server %s ('%s') is in %s and resists its deletion", s->id, s->name,
@@ -138,6 +155,28 @@ judge(const struct os_servers *list, const struct strv *asked, struct fault *f)
 		return LEFT_RESISTING;
 	}
 	return LEFT_DELETING;
+}
+
+/* What the looks since the deletions were asked for have shown. */
+struct looks {
+	int failed, idle; /* one after the other */
+	bool asked_again;
+};
+
+/* After a look: is it no use to go on? A deletion that nothing is done about is asked for once more. */
+static bool
+is_stuck(struct looks *looks, const struct os_servers *list, struct strv *asked)
+{
+	looks->failed = all_failed(list, asked) ? looks->failed + 1 : 0;
+	looks->idle = any_unheeded(list, asked) ? looks->idle + 1 : 0;
+	if (looks->failed == ERROR_LOOKS || (looks->idle == IDLE_LOOKS && looks->asked_again))
+		return true;
+	if (looks->idle == IDLE_LOOKS) {
+		log_debug("the cloud does nothing about a deletion: asking once more");
+		strv_free(asked);
+		*looks = (struct looks){ .asked_again = true };
+	}
+	return false;
 }
 
 enum jobserver_left
@@ -148,11 +187,11 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 	auto_strv struct strv asked = STRV_INIT;
 	struct limit wait = limit;
 	int64_t pause = LOOK_EVERY_MS;
-	int failed_looks = 0;
+	struct looks looks = { .failed = 0 };
 
 	for (bool first = true;; first = false) {
 		struct fault deletion = { .class = FAULT_NONE };
-		size_t before = asked.len;
+		size_t before;
 
 		if (!jobserver_find(c, j, limit, &list, f))
 			return LEFT_RESISTING;
@@ -163,11 +202,11 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 		}
 		if (list.len == 0 && clock_unix() >= until_unix)
 			return LEFT_NOTHING;
-		failed_looks = all_failed(&list, &asked) ? failed_looks + 1 : 0;
-		if (failed_looks == ERROR_LOOKS) {
+		if (is_stuck(&looks, &list, &asked)) {
 			fault_clear(f);
-			return judge(&list, &asked, f);
+			return judge(&list, &asked, false, f);
 		}
+		before = asked.len;
 		delete_all(c, &list, &asked, limit, &deletion);
 		if (first || asked.len > before)
 			wait = limit_min(limit, wait_ms);
@@ -178,7 +217,7 @@ jobserver_delete(struct os_client *c, const struct jobserver *j, int64_t wait_ms
 		if (limit_over(list.len == 0 || may_pass(&deletion) ? limit : wait) ||
 		    !limit_sleep(limit, list.len == 0 ? LOOK_LATER_MS : pause + (int64_t)arc4random_uniform((uint32_t)pause / 4))) {
 			*f = deletion;
-			return list.len == 0 ? LEFT_NOTHING : judge(&list, &asked, f);
+			return list.len == 0 ? LEFT_NOTHING : judge(&list, &asked, true, f);
 		}
 	}
 }

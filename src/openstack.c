@@ -16,6 +16,7 @@
 #include "text.h"
 #include "xalloc.h"
 
+#define LEAST_MS 500 /* in less no call is answered: what the last one said is told */
 #define HEX_DASH "0123456789abcdefABCDEF-"
 
 /* An id as the API makes them; anything else in its place would reach an argv. */
@@ -35,7 +36,7 @@ os_read(struct os_client *c, const struct strv *words, enum os_expect expect, co
 
 		if (os_client_call(c, words, expect, false, what, limit, a, f))
 			return true;
-		if ((f->class != FAULT_TRANSIENT && f->class != FAULT_BUSY) || limit_left_ms(limit) <= pause)
+		if ((f->class != FAULT_TRANSIENT && f->class != FAULT_BUSY) || limit_left_ms(limit) <= pause + jitter + LEAST_MS)
 			return false;
 		log_say("%s; trying again in %" PRId64 " s", f->text, pause / 1000);
 		if (!limit_sleep(limit, pause + jitter))

@@ -17,7 +17,7 @@
 #define MARKER      "module list -f json -c openstackclient"
 #define MARKER_KEY  "openstackclient"
 #define MARKER_MAX  ((size_t)512) /* bytes of its answer: one key, one version */
-#define DIED_MS     200         /* from the end of its output to the end of a process that dies */
+#define DIED_MS     2000        /* from the end of its output to the end of a process that dies, on a host in trouble */
 #define CAP_BYTES   ((size_t)32 * 1024 * 1024) /* of one answer: a project with thousands of servers fits */
 
 /* What the child may see of our environment (openstack-cli.md §7): nothing of the job's. */

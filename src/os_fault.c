@@ -26,6 +26,9 @@ struct row {
 static const struct row rows[] = {
 	{ "Quota exceeded", 0, 0, FAULT_BUSY, "wait for other servers to go, or ask for a higher quota" },
 	{ "exceeds quota", 0, 0, FAULT_BUSY, "wait for other servers to go, or ask for a higher quota" },
+	{ "Maximum number of ports exceeded", 0, 0, FAULT_BUSY, "wait for other servers to go, or ask for a higher quota of ports" },
+	{ "Maximum number of fixed IPs exceeded", 0, 0, FAULT_BUSY, "wait for other servers to go, or ask for a higher quota" },
+	{ "No fixed IP addresses available", 0, 0, FAULT_BUSY, "wait for other servers to go, or take a larger network" },
 	{ "No more IP addresses available", 0, 0, FAULT_BUSY, "wait for other addresses of the network to be released" },
 	{ "No valid host was found", 0, 0, FAULT_BUSY, "the cloud has no room for this flavor now: try another flavor or zone" },
 	{ NULL, 429, 429, FAULT_BUSY, "the cloud limits the rate of requests: fewer jobs at a time help" },
@@ -112,6 +115,14 @@ bool
 os_fault_seen(const char *stderr_text)
 {
 	return find(stderr_text) != NULL || strstr(stderr_text, "Failed to") != NULL;
+}
+
+const char *
+os_fault_busy(const char *text)
+{
+	const struct row *r = find(text);
+
+	return r == NULL || r->class != FAULT_BUSY ? NULL : r->hint;
 }
 
 /* The line of stderr that says most: the last one that is not empty and no client's own clean-up. The caller's. */

@@ -16,6 +16,9 @@
  */
 bool os_fault(struct fault *f, const char *what, const char *stderr_text);
 
+/* Does a text of the cloud, a server's fault perhaps, say that something is used up? The hint, of static storage; NULL: no. */
+const char *os_fault_busy(const char *text);
+
 /* Does this stderr tell of a failure at all? Commands that answer nothing (server delete) warn there, too. */
 bool os_fault_seen(const char *stderr_text);
 

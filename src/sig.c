@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -17,6 +18,7 @@
 
 static int signal_fd = -1;
 static int64_t stop_at_ms = -1; /* when the first stop came; -1 = none */
+static int reader_fd = -1;      /* a pipe of ours: a stop, too, when nobody reads it any more; -1 = none */
 
 bool
 sig_init(struct fault *f)
@@ -47,6 +49,15 @@ sig_stop_self(void)
 		stop_at_ms = clock_ms();
 }
 
+void
+sig_stop_without_reader(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode))
+		reader_fd = fd;
+}
+
 bool
 sig_stopped(void)
 {
@@ -66,7 +77,7 @@ sig_seen(void)
 int
 sig_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ms)
 {
-	struct pollfd all[MAX_POLL + 1];
+	struct pollfd all[MAX_POLL + 2];
 	struct timespec ts = { .tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000 };
 	int ready;
 
@@ -75,7 +86,8 @@ sig_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ms)
 	for (nfds_t i = 0; i < n; i++)
 		all[i] = fds[i];
 	all[n] = (struct pollfd){ .fd = signal_fd, .events = POLLIN };
-	ready = ppoll(all, n + 1, timeout_ms < 0 ? NULL : &ts, NULL);
+	all[n + 1] = (struct pollfd){ .fd = reader_fd, .events = 0 }; /* POLLERR comes unasked */
+	ready = ppoll(all, n + 2, timeout_ms < 0 ? NULL : &ts, NULL);
 	if (ready < 0 && errno != EINTR) {
 		perror("novajob: cannot wait (ppoll)");
 		_exit(2);
@@ -88,6 +100,11 @@ sig_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ms)
 		return 0;
 	if (all[n].revents != 0) {
 		(void)sig_stopped(); /* takes the signals in */
+		ready--;
+	}
+	if (all[n + 1].revents != 0) {
+		sig_stop_self();
+		reader_fd = -1; /* it would go on telling so */
 		ready--;
 	}
 	return ready;

@@ -35,8 +35,12 @@ bool sig_stopped(void);
 /* The same, as far as the last sig_poll has seen: for loops of one, which are to cost nothing else. */
 bool sig_seen(void);
 
-/* Ask for a stop from inside, as the runner's TERM would (the job log has lost its reader). */
+/* Ask for a stop from inside, as the runner's TERM would. */
 void sig_stop_self(void);
+
+/* From now on it is a stop, too, when fd is a pipe that nobody reads any more: who waits for us is gone. Every wait looks at
+ * it. fd is borrowed. */
+void sig_stop_without_reader(int fd);
 
 /*
  * ppoll(2) on n descriptors and the signalfd, for at most timeout_ms (negative: for ever). Returns how many of fds

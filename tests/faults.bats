@@ -93,6 +93,8 @@ expect() {
 	expect 8 2 'hint: the openstack client is not installed as it should be'
 	for n in 1 2 3 4 5 6 7 8; do
 		run ! grep -q 'server create' "$BATS_TEST_TMPDIR/$n/calls"
+		run ! grep -v '^novajob: ' "$BATS_TEST_TMPDIR/$n/log" # no traceback
+		run ! grep Traceback "$BATS_TEST_TMPDIR/$n/log"
 	done
 	run -0 left_processes
 	assert_output ''
@@ -137,6 +139,8 @@ texts() {
 		setting|A default microversion for service compute of 2.99 was requested, but the cloud only supports a minimum of 2.1|OS_COMPUTE_API_VERSION
 		busy|Quota exceeded for instances: Requested 1, but already used 1 of 1 instances (HTTP 403) (Request-ID: req-1)|higher quota
 		busy|ForbiddenException: 403: Client Error for url: http://x/servers, Quota exceeded for instances: Requested 1, but already used 1 of 1 instances|higher quota
+		busy|Maximum number of ports exceeded (HTTP 403) (Request-ID: req-1)|higher quota of ports
+		busy|ForbiddenException: 403: Client Error for url: http://x/servers, Maximum number of ports exceeded|higher quota of ports
 		busy|This request was rate-limited. (HTTP 429)|rate of requests
 		busy|HttpException: 429: Client Error for url: http://x/servers, Too Many Requests|rate of requests
 		setting|Policy doesn't allow os_compute_api:servers:create to be performed. (HTTP 403) (Request-ID: req-1)|ask for the role

@@ -305,8 +305,8 @@ all_through() {
 	set_to client-slots "${AT_A_TIME:=8}"
 	set_to call-timeout 120
 	RANDOM=${SEED:=$RANDOM}
-	echo "seed $SEED"
-	for ((i = 0; i < ${ROUNDS:=200}; i++)); do
+	echo "# note: $((ROUNDS = ${ROUNDS:-200})) rounds with seed $SEED" >&3
+	for ((i = 0; i < ROUNDS; i++)); do
 		# each kind has its turn, in no order
 		((i % ${#kinds[@]} != 0)) || shuffle_kinds
 		id=$((JOB_ID + i + 1)) kind=${kinds[i % ${#kinds[@]}]}

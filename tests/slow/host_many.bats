@@ -74,7 +74,7 @@ most() {
 	assert_output "$many"
 	all cleanup
 	rm "$BATS_TEST_TMPDIR/looking"
-	echo "# $many prepares took $prepared s, $many cleanups $((SECONDS - began - prepared)) s on $(nproc) processors;" \
+	echo "# note: $many prepares took $prepared s, $many cleanups $((SECONDS - began - prepared)) s on $(nproc) processors;" \
 		"at most $(most 1) novajob with $(($(most 2) / 1024)) MiB, $(most 3) clients with $(($(most 4) / 1024)) MiB" >&3
 	run -0 cloud servers
 	assert_output ''
