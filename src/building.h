@@ -20,6 +20,8 @@
 #include "settings.h"
 #include "sig.h"
 
+#define BUILDING_STILL_MS 30000 /* so often a line in the job log says that a wait goes on */
+
 /* What is waited for while the cloud is full. */
 enum building_wait_for {
 	WAIT_QUOTA,
@@ -74,6 +76,12 @@ bool building_create(struct building *b, struct fault *f) ATTR_MUST_USE;
 
 /* The second: it is ACTIVE, with an address. */
 bool building_wait(struct building *b, struct fault *f) ATTR_MUST_USE;
+
+/*
+ * Delete the server that failed, so that another try cannot take it for its own. False: it resists (f stays as it is, saying
+ * why the server failed), or, with f, the record is not this try's any more.
+ */
+bool building_discard(struct building *b, struct fault *f) ATTR_MUST_USE;
 
 /*
  * Create the server and wait until it is ACTIVE; record.server_id, addresses, create_ms and build_ms are filled. Where
