@@ -96,6 +96,9 @@ bool record_update(struct record *r, const struct state *s, bool (*change)(struc
  */
 bool record_forget(const struct state *s, const struct record *was, struct fault *f) ATTR_MUST_USE;
 
+/* The server answers over ssh: r gets from `now` where. */
+void record_set_ready(struct record *r, const struct record *now);
+
 /* The phase's name, as in the file. */
 const char *phase_name(enum phase p);
 

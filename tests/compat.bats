@@ -79,6 +79,35 @@ result() {
 	assert_output 0
 }
 
+@test "a key of RSA, as users of the old executor have them" {
+	links install-compat
+	rm "$HOME/priv_key"
+	ssh-keygen -q -t rsa -b 2048 -m PEM -N '' -f "$HOME/priv_key"
+	HOME=/ openstack keypair create --public-key "$HOME/priv_key.pub" "rsa-$JOB_ID" >/dev/null
+	KEY_PAIR_NAME=rsa-$JOB_ID run -0 old_job --script-line 'echo in'
+	run -0 grep -cx in "$LOG"
+}
+
+@test "a stage that runs a script does not start the client, where the old executor logged in to the cloud" {
+	links install-compat
+	cat >"$T/openstack" <<-END
+		#!/bin/sh
+		echo started >>$T/started
+		exec openstack "\$@"
+	END
+	chmod +x "$T/openstack"
+	stage_env
+	echo 'echo in' >"$T/script"
+	export NOVAJOB_OPENSTACK=$T/openstack
+	"$HOME/prepare.py" 2>"$T/prepare.log"
+	grep -q . "$T/started"
+	rm "$T/started"
+	run -0 "$HOME/run.py" "$T/script" build_script
+	assert_output in
+	assert [ ! -e "$T/started" ]
+	"$HOME/cleanup.py"
+}
+
 @test "a job's own variables win, unless they are empty" {
 	links install-compat
 	run -0 old_job --var FLAVOR=m1.small --var BUILDER_IMAGE= --script-line true
