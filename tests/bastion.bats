@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # bastion.bats - servers that are reached through another host only: ssh-proxy-jump.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	T=$BATS_TEST_TMPDIR
 	ssh-keygen -q -t ed25519 -N '' -f "$T/bastion-host"

@@ -2,20 +2,10 @@
 # compat.bats - the Python executor's interface as its users have it: four links in $HOME, its names in the environment and
 # in job variables, its key; and what of it must not come back. The variables of its container are in container.bats.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	T=$BATS_TEST_TMPDIR
 	program=$(realpath "$NOVAJOB")
@@ -83,7 +73,7 @@ result() {
 	links install-compat
 	rm "$HOME/priv_key"
 	ssh-keygen -q -t rsa -b 2048 -m PEM -N '' -f "$HOME/priv_key"
-	HOME=/ openstack keypair create --public-key "$HOME/priv_key.pub" "rsa-$JOB_ID" >/dev/null
+	openstack keypair create --public-key "$HOME/priv_key.pub" "rsa-$JOB_ID" >/dev/null
 	KEY_PAIR_NAME=rsa-$JOB_ID run -0 old_job --script-line 'echo in'
 	run -0 grep -cx in "$LOG"
 }

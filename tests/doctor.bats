@@ -1,22 +1,8 @@
 #!/usr/bin/env bats
 # doctor.bats - novajob doctor: each check says ok, or FAIL with what to do.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
-
-setup() {
-	load lib
-	novajob_setup
-}
+load lib
+with_cloud
 
 @test "all is well: every check is ok, exit 0, nothing is created" {
 	run -0 novajob doctor
