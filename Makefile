@@ -71,7 +71,7 @@ FUZZ_SHARED := fuzz world
 FUZZERS := $(filter-out $(FUZZ_SHARED),$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 FUZZ_OBJ := $(FUZZ_SHARED:%=$(BUILD)/obj/fuzz/%.o) $(filter-out $(BUILD)/obj/main.o $(BUILD)/obj/cmd_%.o $(BUILD)/obj/doctor_%.o,$(OBJ))
 # tests/fuzz/world.c stands in for these: time, waits, children, what is written.
-FUZZ_WRAP := clock_ms sig_poll sig_stopped limit_sleep proc_start proc_reap proc_end proc_run arc4random write
+FUZZ_WRAP := clock_ms sig_poll sig_stopped sig_seen limit_sleep proc_start proc_reap proc_end proc_run arc4random write
 FUZZ_SECONDS ?= 10
 
 .PHONY: fuzzers

@@ -1,94 +1,93 @@
 # SPDX-License-Identifier: MIT
-# fish completion for novajob(1). tests/words.bats compares it with `novajob __words`.
+# fish completion for novajob(1). All words are the program's own, from `novajob __words` (src/cmd_words.c).
 
-set -l commands config prepare run cleanup settings plan list sweep pool doctor help
+# What the program says; nothing where there is none.
+function __novajob_ask
+    command -q novajob; and command novajob $argv 2>/dev/null
+end
+
+# The command on the line, then what stands behind it; fails when there is none yet. Options and their values are left out.
+function __novajob_operands
+    set -l words (commandline -opc)[2..-1]
+    set -l valued (__novajob_ask __words | string match -r -g '^opt (--.*)=\t')
+    set -l operands
+    while set -q words[1]
+        set -l word $words[1]
+        set -e words[1]
+        if not string match -q -- '-*' $word
+            if not set -q operands[1]
+                set -a valued (__novajob_ask __words $word | string match -r -g '^opt (--.*)=\t')
+            end
+            set -a operands $word
+        else if contains -- $word $valued
+            set -e words[1]
+        end
+    end
+    string join \n -- $operands
+    set -q operands[1]
+end
+
+# Is no command there yet? Is it $argv[1]? … with so many operands behind it already as $argv[2] says?
+function __novajob_no_command
+    not __novajob_operands >/dev/null
+end
+
+function __novajob_at
+    set -l operands (__novajob_operands); or return
+    test $operands[1] = $argv[1]; or return
+    not set -q argv[2]; or test (count $operands) -eq (math $argv[2] + 1)
+end
+
+# The settings file and the state directory that the line names: a job's record is there.
+function __novajob_given
+    set -l words (commandline -opc)
+    for i in (seq (count $words))
+        string match -r -- '^--(?:settings|state-dir)=.*' $words[$i]
+        if contains -- $words[$i] --settings --state-dir; and set -q words[(math $i + 1)]
+            echo -- $words[$i]=$words[(math $i + 1)]
+        end
+    end
+end
+
+# The words, with their help, that a command's first operand or a setting may be.
+function __novajob_words
+    __novajob_ask (__novajob_given) __words $argv | string match -r -g '^value (.*)'
+end
+
+# The options among the lines of __words on stdin; $argv: the condition of complete.
+function __novajob_options
+    while read -d \t -l word help kind
+        set -l name (string match -r -g '^opt -+([^=]*)=?$' -- $word); or continue
+        switch $word:$kind
+            case '*=:file'
+                complete -c novajob $argv -l $name -r -F -d $help
+            case '*=:dir'
+                complete -c novajob $argv -l $name -x -a '(__fish_complete_directories)' -d $help
+            case '*=:word'
+                complete -c novajob $argv -l $name -x -a "(__novajob_words --value=$name)" -d $help
+            case '*=:list'
+                complete -c novajob $argv -l $name -x -a "(__fish_complete_list , '__novajob_words --value=$name')" -d $help
+            case '*=:*'
+                complete -c novajob $argv -l $name -x -d $help
+            case 'opt --*'
+                complete -c novajob $argv -l $name -d $help
+            case '*'
+                complete -c novajob $argv -s $name -d $help
+        end
+    end
+end
 
 complete -c novajob -f
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a config -d 'stage: check the settings'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a prepare -d 'stage: give the job a server'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a run -d 'stage: run a script in the server'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a cleanup -d 'stage: delete what the job owns'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a settings -d 'show every setting'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a plan -d 'show what would be done for a job'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a list -d 'show the jobs and servers of this owner'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a sweep -d 'delete servers that no stage could'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a pool -d 'fill, show or empty the warm pool'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a doctor -d 'check everything a job will need'
-complete -c novajob -n "not __fish_seen_subcommand_from $commands" -a help -d 'show the usage'
-complete -c novajob -n "__fish_seen_subcommand_from help; and test (count (commandline -opc)) -eq 2" -a "$commands"
-complete -c novajob -n "__fish_seen_subcommand_from run" -F
-complete -c novajob -n "__fish_seen_subcommand_from settings plan" -l json -d 'print a JSON object'
-complete -c novajob -n "__fish_seen_subcommand_from list sweep doctor" -l json -d 'print one JSON object per line'
-complete -c novajob -n "__fish_seen_subcommand_from doctor" -l boot -d 'play one whole job'
-complete -c novajob -n "__fish_seen_subcommand_from doctor" -l config -r -F -d 'config.toml of gitlab-runner'
-complete -c novajob -n "__fish_seen_subcommand_from pool" -l json -d 'status: print one JSON object per line'
-complete -c novajob -n "__fish_seen_subcommand_from pool; and not __fish_seen_subcommand_from fill status drain" -a 'fill status drain'
-complete -c novajob -n "__fish_seen_subcommand_from sweep" -s n -l dry-run -d 'do nothing, say what would be done'
-
-complete -c novajob -s h -l help -d 'show the usage'
-complete -c novajob -s v -l verbose -d 'say more'
-complete -c novajob -s V -l version -d 'show the version'
-complete -c novajob -l settings -r -F -d 'read settings from this file'
-complete -c novajob -l flavor -x -d 'flavor of the server'
-complete -c novajob -l image -x -d 'image of the server'
-complete -c novajob -l network -x -d 'network of the server'
-complete -c novajob -l pool -x -d 'servers kept ready'
-complete -c novajob -l pool-max-age -x -d 'how long a server may wait in the pool'
-complete -c novajob -l floating-network -x -d 'network of floating addresses'
-complete -c novajob -l security-group -x -d 'security group of the server'
-complete -c novajob -l key-pair -x -d 'key pair of the cloud'
-complete -c novajob -l username -x -d 'login name in the server'
-complete -c novajob -l private-key -r -F -d 'file of the private key'
-complete -c novajob -l ssh-timeout -x -d 'limit from ACTIVE to a login'
-complete -c novajob -l ssh-port -x -d 'port of sshd in the server'
-complete -c novajob -l ssh-config -r -F -d 'ssh_config file for ssh'
-complete -c novajob -l create-timeout -x -d 'limit for a server to become ACTIVE'
-complete -c novajob -l stop-grace -x -d 'from TERM to KILL for a script'
-complete -c novajob -l stop-timeout -x -d 'limit for undoing after TERM'
-complete -c novajob -l delete-by -x -a 'cleanup timer' -d 'who deletes a server'
-complete -c novajob -l delete-wait -x -d 'how long cleanup looks for a deleted server'
-complete -c novajob -l builds-dir -x -a '(__fish_complete_directories)' -d 'builds_dir told to the runner'
-complete -c novajob -l cache-dir -x -a '(__fish_complete_directories)' -d 'cache_dir told to the runner'
-complete -c novajob -l state-dir -x -a '(__fish_complete_directories)' -d 'where the records are'
-complete -c novajob -l owner -x -d 'name this host owns servers by'
-complete -c novajob -l max-life -x -d 'longest life of a server'
-complete -c novajob -l openstack -r -F -d 'the openstack program'
-complete -c novajob -l ssh -r -F -d 'the ssh program'
-complete -c novajob -l openstack-session -x -a 'yes no' -d 'one openstack process per stage'
-complete -c novajob -l job-may-set -x -d 'settings a job may set'
-complete -c novajob -l trust-variables -x -a 'yes no' -d "believe the job's variables"
-complete -c novajob -l call-timeout -x -d 'limit for one call of openstack'
-complete -c novajob -l alive-timeout -x -d 'when a silent connection is dead'
-complete -c novajob -l busy-timeout -x -d 'how long prepare waits for quota or room'
-complete -c novajob -l name-cache -x -d 'how long ids of names are believed'
-complete -c novajob -l client-slots -x -d 'openstack processes at once on this host'
-complete -c novajob -l sweep-grace -x -d 'when servers of other hosts are swept'
-complete -c novajob -l availability-zone -x -d "availability zone of the server"
-complete -c novajob -l address -x -a 'auto 4 6' -d "which address to log in at"
-complete -c novajob -l properties -x -d "further properties of the server"
-complete -c novajob -l description -x -d "description of the server"
-complete -c novajob -l keys -x -a 'auto per-job shared' -d "keys of each job alone, or a key pair"
-complete -c novajob -l key-delivery -x -a 'cloud-config script' -d "how the image takes a job's keys"
-complete -c novajob -l user-data -r -F -d "file told to the server at its first boot"
-complete -c novajob -l ssh-share -x -a 'yes no' -d 'the stages of a job share one ssh connection'
-complete -c novajob -l config-drive -x -a 'yes no' -d "hand user-data over on a config drive"
-complete -c novajob -l ssh-proxy-jump -x -d "bastion on the way to the servers"
-complete -c novajob -l ssh-proxy-key -r -F -d "private key for the bastion"
-complete -c novajob -l ssh-proxy-known-hosts -r -F -d "known_hosts file with the bastion's key"
-complete -c novajob -l ssh-keygen -r -F -d "the ssh-keygen program"
-complete -c novajob -l job-image -x -a 'map ignore refuse' -d "what becomes of image: in .gitlab-ci.yml"
-complete -c novajob -l image-map -x -d "which image: is which image"
-complete -c novajob -l max-ssh-timeout -x -d "longest ssh-timeout a job may set"
-complete -c novajob -l allow-flavor -x -d "patterns of what a job may set flavor to"
-complete -c novajob -l allow-image -x -d "patterns of what a job may set image to"
-complete -c novajob -l allow-network -x -d "patterns of what a job may set network to"
-complete -c novajob -l allow-security-group -x -d "patterns of what a job may set security-group to"
-complete -c novajob -l allow-availability-zone -x -d "patterns of what a job may set availability-zone to"
-complete -c novajob -l allow-key-pair -x -d "patterns of what a job may set key-pair to"
-complete -c novajob -l allow-username -x -d "patterns of what a job may set username to"
-complete -c novajob -l ready-command -x -d 'run in the server until it is ready'
-complete -c novajob -l ready-timeout -x -d 'limit for ready-command'
-complete -c novajob -l runner-binary -r -F -d 'gitlab-runner for servers without'
-complete -c novajob -l prepare-script -r -F -d 'script run in the server before the job'
-complete -c novajob -l prepare-script-timeout -x -d 'limit for prepare-script'
-complete -c novajob -l compat -x -a 'none python' -d 'interface of another executor'
+set -l lines (__novajob_ask __words)
+string join \n -- $lines | __novajob_options
+for line in $lines
+    set -l parts (string match -r -g '^cmd ([^\t]*)\t(.*)' -- $line); or continue
+    set -l own (__novajob_ask __words $parts[1])
+    complete -c novajob -n __novajob_no_command -a $parts[1] -d $parts[2]
+    string join \n -- $own | __novajob_options -n "__novajob_at $parts[1]"
+    if contains file $own
+        complete -c novajob -n "__novajob_at $parts[1] 0" -F
+    else
+        complete -c novajob -n "__novajob_at $parts[1] 0" -a "(__novajob_words $parts[1])"
+    end
+end

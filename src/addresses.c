@@ -46,15 +46,12 @@ parse_network(const char *s, unsigned char bytes[BYTES_MAX], size_t *bits)
 bool
 addresses_ok(const char *which)
 {
+	auto_strv struct strv words = STRV_INIT;
 	unsigned char bytes[BYTES_MAX];
 	size_t bits;
 
-	static const char *const words[] = { "auto", "fixed", "floating", "4", "6" };
-
-	for (size_t i = 0; i < ARRAY_LEN(words); i++)
-		if (strcmp(which, words[i]) == 0)
-			return true;
-	return parse_network(which, bytes, &bits) > 0;
+	strv_split(&words, ADDRESSES_WORDS);
+	return strv_has(&words, which) || parse_network(which, bytes, &bits) > 0;
 }
 
 static bool

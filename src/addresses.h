@@ -13,7 +13,10 @@
 /* Is it an IPv4 or IPv6 address? */
 bool addresses_is_one(const char *s);
 
-/* Is it a value of the setting: "auto", "fixed", "floating", "4", "6", or a network "10.0.0.0/8", "fd00::/8"? */
+/* The words the setting may be, instead of a network; with commas between. */
+#define ADDRESSES_WORDS "auto,fixed,floating,4,6"
+
+/* Is it a value of the setting: one of these words, or a network "10.0.0.0/8", "fd00::/8"? */
 bool addresses_ok(const char *which);
 
 /*

@@ -36,8 +36,17 @@ struct context {
 
 struct cmd {
 	const char *name;
-	const char *args;          /* operands for the usage line: "SCRIPT STAGE" */
+	/*
+	 * Own options and operands for the usage line: "[--json] SCRIPT STAGE". The first operand is completed by its word:
+	 * JOB (live jobs), FILE or SCRIPT, COMMAND, SETTING, or words in small letters with '|' between (cmd_words.c).
+	 */
+	const char *args;
 	const char *help;          /* one line */
+	/* The rest is for `help COMMAND`; a hidden command has none of it. */
+	const char *details;       /* what it does, its operands: lines of at most 80 columns, each ended */
+	const char *exits;         /* a line on each exit code of its own, as "  3   what it means\n"; NULL: it has none */
+	const char *example;       /* a command line that works, without the program's name */
+	const char *see;           /* where there is more: "novajob.conf(5), THE WARM POOL"; NULL: in novajob(1) */
 	int min_args, max_args;    /* max_args < 0: any number (a stage ignores operands it does not know) */
 	unsigned int flags;        /* CMD_… */
 	const struct opt *opts;    /* own options, ended by {0}; or NULL */

@@ -216,6 +216,12 @@ const struct cmd cmd_cleanup = {
 	.name = "cleanup",
 	.args = "",
 	.help = "stage: delete everything the job owns",
+	.details = "The last stage of a job, after its success, failure or cancel. Deletes its\n"
+	           "server, floating address and keys, and looks for delete-wait until the server is\n"
+	           "gone. With delete-by = timer it only notes that the job is over, and sweep\n"
+	           "deletes the server. What it could not delete is left to sweep as well.\n",
+	.example = "cleanup",
+	.see = "novajob.conf(5), delete-by and delete-wait",
 	.min_args = 0,
 	.max_args = -1,
 	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,

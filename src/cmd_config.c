@@ -58,6 +58,11 @@ const struct cmd cmd_config = {
 	.name = "config",
 	.args = "",
 	.help = "stage: check the settings, tell the runner how jobs are run here",
+	.details = "The first stage of a job. Resolves all settings for it, checks them, and answers\n"
+	           "on standard output with the JSON object that gitlab-runner expects. Starts no\n"
+	           "program and opens no connection. What was resolved is handed on to prepare.\n",
+	.example = "--flavor=m1.small config",
+	.see = "novajob.conf(5)",
 	.min_args = 0,
 	.max_args = -1,
 	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB_VARS | CMD_JOB | CMD_FRESH,

@@ -136,6 +136,12 @@ const struct cmd cmd_list = {
 	.name = "list",
 	.args = "[--json]",
 	.help = "show this owner's jobs and servers, record and cloud side by side",
+	.details = "One line per server: the job, what its record on this host says, what the cloud\n"
+	           "says, the address, and when the server expires. A line without a record is of\n"
+	           "another host of the same owner, or of one whose records are lost. Asks the cloud\n"
+	           "once; when that does not answer, the records are shown, and the exit code is 2.\n",
+	.example = "list",
+	.see = "novajob-troubleshooting(7)",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS,

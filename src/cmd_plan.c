@@ -14,6 +14,8 @@
 #include "floating.h"
 #include "json.h"
 #include "keys.h"
+#include "names.h"
+#include "pool.h"
 #include "ssh.h"
 #include "ssh_share.h"
 #include "xalloc.h"
@@ -37,6 +39,7 @@ static const struct opt opts[] = {
 struct plan {
 	const struct settings *st;
 	const struct job *job;
+	const char *settings_file; /* --settings, or NULL */
 	json_t *stages; /* [{"stage", "commands": [[…]]}] */
 	json_t *now;    /* the commands of the last one; borrowed */
 };
@@ -98,6 +101,38 @@ plan_look(struct plan *p, const char *regex)
 	command(p, p->st->openstack, &words);
 }
 
+static void
+plan_show(struct plan *p, const char *kind, const struct strv *names)
+{
+	for (size_t i = 0; i < names->len; i++) {
+		auto_strv struct strv words = STRV_INIT;
+
+		if (!names_is_name(names->v[i]))
+			continue;
+		os_show_words(kind, names->v[i], &words);
+		command(p, p->st->openstack, &words);
+	}
+}
+
+/* Ids that are asked for while a server is built, to be remembered: of every choice that may come. */
+static void
+plan_names(struct plan *p)
+{
+	auto_strv struct strv networks = STRV_INIT, groups = STRV_INIT;
+	struct choices c;
+
+	if (!p->st->openstack_session || p->st->name_cache < 1000) /* as building.c and names.c have it */
+		return;
+	choices_init(&c, p->st);
+	for (size_t i = 0; i < c.networks.len; i++)
+		choices_split_networks(c.networks.v[i], &networks);
+	strv_split(&groups, p->st->security_group == NULL ? "" : p->st->security_group);
+	plan_show(p, "flavor", &c.flavors);
+	plan_show(p, "network", &networks);
+	plan_show(p, "security group", &groups);
+	choices_free(&c);
+}
+
 /* What comes between the first login and the job, where it is set. */
 static void
 plan_ready(struct plan *p, const struct ssh_target *t, const struct ssh_stage *words)
@@ -149,6 +184,8 @@ plan_cleanup(struct plan *p)
 	auto_strv struct strv delete = STRV_INIT, release = STRV_INIT;
 
 	stage(p, "cleanup");
+	if (strcmp(p->st->delete_by, "timer") == 0) /* sweep's work */
+		return;
 	plan_look(p, mine);
 	os_delete_words(SERVER_ID, &delete);
 	command(p, p->st->openstack, &delete);
@@ -157,6 +194,36 @@ plan_cleanup(struct plan *p)
 	plan_addresses(p);
 	os_floating_delete_words(FLOATING_ID, &release);
 	command(p, p->st->openstack, &release);
+}
+
+/* The connection that the stages share, if they do, and the first words over it. */
+static void
+plan_login(struct plan *p, const struct ssh_target *t, const struct ssh_stage *words)
+{
+	auto_strv struct strv master = STRV_INIT, login = STRV_INIT;
+
+	if (t->control != NULL) {
+		ssh_master_argv(&master, t);
+		command(p, NULL, &master);
+	}
+	ssh_login_argv(&login, t, words->nonce, false);
+	command(p, NULL, &login);
+}
+
+/* In place of all that comes before the run stages, where the pool has a server for the job. */
+static void
+plan_warm(struct plan *p, const struct ssh_target *t, const struct ssh_stage *words)
+{
+	auto_pool_members struct pool_members all = POOL_MEMBERS_INIT;
+	auto_strv struct strv fill = STRV_INIT;
+
+	pool_members_read(&all, p->st->state_dir);
+	if (!t->pinned || p->st->floating_network != NULL || (p->st->pool == 0 && all.len == 0))
+		return;
+	stage(p, "prepare, with a server of the warm pool");
+	plan_login(p, t, words);
+	pool_fill_words("novajob", p->st, p->settings_file, &fill);
+	command(p, NULL, &fill);
 }
 
 static void
@@ -168,9 +235,11 @@ plan_stages(struct plan *p, const struct state *state)
 	struct ssh_target t = { .settings = p->st, .identity = identity, .known_hosts = known_hosts, .address = ADDRESS,
 		.alias = p->job->key, .pinned = settings_keys_per_job(p->st), .first = true };
 	auto_free char *control = p->st->ssh_share ? share_path(state, "<try>") : NULL;
-	auto_strv struct strv master = STRV_INIT, login = STRV_INIT, run = STRV_INIT;
+	auto_strv struct strv run = STRV_INIT;
 	struct ssh_stage words = { .nonce = "<nonce>", .tag = "<tag>" };
 
+	t.control = control;
+	plan_warm(p, &t, &words);
 	stage(p, "prepare");
 	for (int host = 0; t.pinned && host < 2; host++) {
 		auto_strv struct strv keygen = STRV_INIT;
@@ -180,15 +249,10 @@ plan_stages(struct plan *p, const struct state *state)
 	}
 	plan_create(p, state);
 	plan_look(p, exact);
+	plan_names(p);
 	if (p->st->floating_network != NULL)
 		plan_allocate(p);
-	t.control = control;
-	if (control != NULL) {
-		ssh_master_argv(&master, &t);
-		command(p, NULL, &master);
-	}
-	ssh_login_argv(&login, &t, words.nonce, false);
-	command(p, NULL, &login);
+	plan_login(p, &t, &words);
 	t.first = false;
 	plan_ready(p, &t, &words);
 	stage(p, "run");
@@ -259,6 +323,8 @@ print_text(const struct plan *p)
 		(void)printf("\n%s:\n", json_str(entry, "stage"));
 		json_array_foreach(json_object_get(entry, "commands"), n, words)
 			print_command(words);
+		if (n == 0)
+			(void)printf("  nothing: sweep's timer deletes the server (delete-by)\n");
 	}
 }
 
@@ -267,7 +333,7 @@ plan(struct context *c, struct fault *f)
 {
 	const struct plan_opts *o = c->opts;
 	json_auto_t *stages = json_array();
-	struct plan p = { .st = &c->settings, .job = &c->job, .stages = stages };
+	struct plan p = { .st = &c->settings, .job = &c->job, .settings_file = c->settings_file, .stages = stages };
 	auto_free char *dir = NULL;
 	struct state state = STATE_INIT; /* only its paths: nothing is opened */
 
@@ -287,6 +353,12 @@ const struct cmd cmd_plan = {
 	.name = "plan",
 	.args = "[--json]",
 	.help = "show what would be done for the job of this environment; run nothing",
+	.details = "With the environment of a stage (JOB_RESPONSE_FILE, the job's variables): every\n"
+	           "setting as it holds for that job, and every command that its stages would run.\n"
+	           "Runs nothing and writes nothing. What it refuses, config would refuse.\n",
+	.exits = "  1   the job asks for what is not allowed\n",
+	.example = "plan",
+	.see = "novajob.conf(5), WHAT A JOB MAY CHOOSE",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS | CMD_JOB_VARS | CMD_JOB | CMD_FRESH,

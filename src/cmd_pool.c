@@ -125,6 +125,13 @@ const struct cmd cmd_pool = {
 	.name = "pool",
 	.args = "fill|status|drain [--json]",
 	.help = "the warm pool: make what is missing, show it, empty it",
+	.details = "fill makes the servers that are missing, and removes those that are too old or\n"
+	           "not as the settings want them any more; for a timer, every few minutes. status\n"
+	           "shows how many servers each pool has, without asking the cloud. drain deletes\n"
+	           "the servers that no job has claimed; the next fill makes new ones.\n",
+	.exits = "  3   drain is through, but could not delete all it wanted to\n",
+	.example = "pool status",
+	.see = "novajob.conf(5), THE WARM POOL",
 	.min_args = 1,
 	.max_args = -1,
 	.flags = CMD_SETTINGS,

@@ -375,7 +375,7 @@ prepare(struct context *ctx, struct fault *f)
 	struct prepare p = { .b = { .st = &ctx->settings, .job = &ctx->job, .state = STATE_INIT, .record = RECORD_INIT,
 		.mine = { .owner = ctx->settings.owner, .key = ctx->job.key, .job_id = ctx->job.id },
 		.limit = limit_in(LIMIT_MS, STOP_AT_ONCE), .discarded = STRV_INIT, .started_ms = clock_ms(), .other_way = look_at_pool }, .times = BUF_INIT,
-		.waiting = -1 };
+		.waiting = -1, .warm = { .settings_file = ctx->settings_file } };
 	bool ok;
 
 	os_client_init(&p.b.c, p.b.st, false, p.b.limit);
@@ -409,6 +409,13 @@ const struct cmd cmd_prepare = {
 	.name = "prepare",
 	.args = "",
 	.help = "stage: give the job a server that answers over ssh",
+	.details = "The second stage of a job. Creates its server, or takes one of the warm pool,\n"
+	           "waits until the login user gets in over ssh, and does there what ready-command,\n"
+	           "runner-binary and prepare-script ask for. Called again for a job, it deletes\n"
+	           "first what the earlier try has left. When it fails, its server is deleted, and\n"
+	           "the last lines of ssh or of the server's console are in the log.\n",
+	.example = "-v prepare",
+	.see = "novajob.conf(5), A SERVER THAT IS READY and SECOND CHOICES",
 	.min_args = 0,
 	.max_args = -1,
 	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB_VARS | CMD_JOB,

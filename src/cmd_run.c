@@ -19,6 +19,7 @@
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
+#include "pool.h"
 #include "record.h"
 #include "remote.h"
 #include "ssh_share.h"
@@ -283,6 +284,7 @@ run(struct context *ctx, struct fault *f)
 	if (!state_open(&state, ctx->settings.state_dir, ctx->job.key, false, f) || !record_read(&r, &state, f) ||
 	    !check_record(&r, stage, f) || !settings_from_json(&st, r.resolved, f))
 		return false;
+	pool_remind(&st, &r);
 	known_hosts = keys_known_hosts(&state);
 	identity = keys_identity(&st, &state);
 	t.known_hosts = known_hosts;
@@ -317,6 +319,13 @@ const struct cmd cmd_run = {
 	.name = "run",
 	.args = "SCRIPT STAGE",
 	.help = "stage: run SCRIPT in the job's server",
+	.details = "Once for each script of a job. Sends the file SCRIPT to bash in the job's\n"
+	           "server, and passes its output on. STAGE is the runner's name of the script,\n"
+	           "\"build_script\" for example; it is only shown. The script's own exit code is\n"
+	           "written to BUILD_EXIT_CODE_FILE. A lost connection or server is never the\n"
+	           "script's fault. Told to stop, it ends the script's processes in the server.\n",
+	.example = "run script.sh build_script",
+	.see = "novajob.conf(5), ssh-share and alive-timeout",
 	.min_args = 2,
 	.max_args = -1,
 	.flags = CMD_STAGE | CMD_SETTINGS | CMD_JOB,

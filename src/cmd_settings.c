@@ -71,6 +71,11 @@ const struct cmd cmd_settings = {
 	.name = "settings",
 	.args = "[--json]",
 	.help = "show every setting, its value, and where that is from",
+	.details = "A table of all settings as they hold here: from options, the environment, the\n"
+	           "settings file and defaults, without what a job's variables may change. A secret\n"
+	           "is shown as ***.\n",
+	.example = "settings --flavor=m1.large",
+	.see = "novajob.conf(5)",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS,

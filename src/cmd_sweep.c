@@ -424,6 +424,13 @@ const struct cmd cmd_sweep = {
 	.name = "sweep",
 	.args = "[--dry-run] [--json]",
 	.help = "delete what no stage could: expired and left servers and floating addresses of this owner",
+	.details = "For a timer, every few minutes, in the environment of the runner's service.\n"
+	           "Deletes servers and floating addresses that jobs of this host have left, expired\n"
+	           "ones of this owner, those of other hosts sweep-grace later, and forgets what is\n"
+	           "proved gone. Touches nothing that has another owner, or none.\n",
+	.exits = "  3   it is through, but could not delete all it wanted to\n",
+	.example = "sweep --dry-run",
+	.see = "novajob.conf(5), owner, sweep-grace and max-life",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS,

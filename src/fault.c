@@ -97,27 +97,36 @@ fault_clear(struct fault *f)
 	f->hint[0] = '\0';
 }
 
+/* Each class: its name, and its exit codes where they are not 2. */
+static const struct {
+	const char *name;
+	int in_stage, outside;
+} classes[FAULT_COUNT] = {
+	[FAULT_NONE] = { "none", 0, 0 }, /* a failure that forgot to say so */
+	[FAULT_USAGE] = { "usage", 0, EX_USAGE },
+	[FAULT_SETTING] = { "setting", 0, 0 },
+	[FAULT_WISH] = { "wish", 1, 1 },
+	[FAULT_LOCAL] = { "local", 0, 0 },
+	[FAULT_TRANSIENT] = { "transient", 0, 0 },
+	[FAULT_BUSY] = { "busy", 0, 0 },
+	[FAULT_CLOUD] = { "cloud", 0, 0 },
+	[FAULT_MISSING] = { "missing", 0, 0 },
+	[FAULT_SSH] = { "ssh", 0, 0 },
+	[FAULT_STOPPED] = { "stopped", 0, 0 },
+	[FAULT_LEFT] = { "left", 0, 3 },
+	[FAULT_BUILD] = { "build", 1, 1 },
+};
+
 int
 fault_exit_code(const struct fault *f, bool in_stage)
 {
-	switch (f->class) {
-	case FAULT_WISH:
-	case FAULT_BUILD:
-		return 1;
-	case FAULT_USAGE:
-		return in_stage ? 2 : EX_USAGE;
-	case FAULT_LEFT:
-		return in_stage ? 2 : 3;
-	case FAULT_NONE: /* a failure that forgot to say so: never a success */
-	case FAULT_SETTING:
-	case FAULT_LOCAL:
-	case FAULT_TRANSIENT:
-	case FAULT_BUSY:
-	case FAULT_CLOUD:
-	case FAULT_MISSING:
-	case FAULT_SSH:
-	case FAULT_STOPPED:
-		break;
-	}
-	return 2;
+	int code = in_stage ? classes[f->class].in_stage : classes[f->class].outside;
+
+	return code == 0 ? 2 : code; /* never a success */
+}
+
+const char *
+fault_class_name(enum fault_class class)
+{
+	return classes[class].name;
 }

@@ -26,6 +26,7 @@ enum fault_class {
 	FAULT_STOPPED,   /* we were told to stop (SIGTERM) */
 	FAULT_LEFT,      /* sweep: something ours resists; exit code 3 */
 	FAULT_BUILD,     /* the script failed: its own code is in BUILD_EXIT_CODE_FILE */
+	FAULT_COUNT,
 };
 
 struct fault {
@@ -55,5 +56,8 @@ void fault_clear(struct fault *f);
  * 2 for everything else. Outside of a stage the same numbers serve; there 64 is a usage error (sysexits(3)), 3 FAULT_LEFT.
  */
 int fault_exit_code(const struct fault *f, bool in_stage);
+
+/* The class in one word, as novajob(1) has it: "setting"; a constant. */
+const char *fault_class_name(enum fault_class class);
 
 #endif

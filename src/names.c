@@ -272,13 +272,19 @@ names_image(struct names *n, struct os_client *c, const char *image, struct limi
 	return true;
 }
 
+bool
+names_is_name(const char *name)
+{
+	return name[0] != '\0' && name[0] != '-' && !os_is_id(name);
+}
+
 void
 names_resolve(struct names *n, struct os_client *c, const char *kind, const char *name, struct limit limit)
 {
 	json_auto_t *o = NULL;
 	struct fault f;
 
-	if (n->path == NULL || name[0] == '\0' || name[0] == '-' || os_is_id(name) || find(n, kind, name) != NULL)
+	if (n->path == NULL || !names_is_name(name) || find(n, kind, name) != NULL)
 		return;
 	if (os_show(c, kind, name, limit, &o, &f))
 		names_learn(n, kind, name, json_str(o, "id"), 0);

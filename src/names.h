@@ -47,6 +47,9 @@ void names_forget(struct names *n);
 bool names_image(struct names *n, struct os_client *c, const char *image, struct limit limit, char **id, size_t *others,
     bool *cached, struct fault *f) ATTR_MUST_USE;
 
+/* Is it a name that has to be looked up: no id, not empty? */
+bool names_is_name(const char *name);
+
 /*
  * Ask the cloud for the id of a name that is not known, and keep it: for moments in which nobody waits for it. What goes
  * wrong is not told: the create has its own words for it.

@@ -283,19 +283,26 @@ os_token_expires(struct os_client *c, struct limit limit, int64_t *at, struct fa
 	return *at > 0 || fault_set(f, FAULT_TRANSIENT, "the cloud does not tell when its token ends");
 }
 
+void
+os_show_words(const char *kind, const char *name, struct strv *words)
+{
+	auto_free char *kind_words = xstrdup(kind);
+	char *rest = kind_words;
+	const char *word;
+
+	while ((word = strsep(&rest, " ")) != NULL)
+		strv_add(words, word);
+	strv_add_all(words, (const char *const[]){ "show", "-f", "json", name, NULL });
+}
+
 bool
 os_show(struct os_client *c, const char *kind, const char *name, struct limit limit, json_t **o, struct fault *f)
 {
 	auto_strv struct strv words = STRV_INIT;
 	auto_answer struct os_answer a = OS_ANSWER_INIT;
 	auto_free char *what = xasprintf("show %s '%s'", kind, name);
-	auto_free char *kind_words = xstrdup(kind);
-	char *rest = kind_words;
-	const char *word;
 
-	while ((word = strsep(&rest, " ")) != NULL)
-		strv_add(&words, word);
-	strv_add_all(&words, (const char *const[]){ "show", "-f", "json", name, NULL });
+	os_show_words(kind, name, &words);
 	if (!os_client_call(c, &words, OS_JSON, false, what, limit, &a, f))
 		return false;
 	*o = steal_ptr(&a.json);

@@ -75,6 +75,7 @@ void os_image_words(const char *image, struct strv *words);
 void os_create_words(const struct os_wish *w, struct strv *words);
 void os_list_words(const char *name_regex, struct strv *words);
 void os_delete_words(const char *id, struct strv *words);
+void os_show_words(const char *kind, const char *name, struct strv *words);
 void os_floating_create_words(const char *network, const char *description, struct strv *words);
 void os_floating_attach_words(const char *server, const char *address, struct strv *words);
 void os_floating_list_words(struct strv *words);

@@ -6,6 +6,7 @@
 
 #include "near.h"
 #include "settings.h"
+#include "settings_value.h"
 #include "xalloc.h"
 
 const struct opt opts_global[] = {
@@ -197,8 +198,8 @@ opts_usage(FILE *out, const struct opt *opts)
 	}
 }
 
-void
-opts_usage_settings(FILE *out)
+const char *
+opts_setting_argname(int setting)
 {
 	static const char *const argnames[] = {
 		[TYPE_text] = "TEXT",
@@ -213,9 +214,15 @@ opts_usage_settings(FILE *out)
 		[TYPE_flag] = "yes|no",
 	};
 
+	return argnames[setting_infos[setting].type];
+}
+
+void
+opts_usage_settings(FILE *out)
+{
 	for (int i = 0; i < SETTINGS_COUNT; i++) {
 		const struct setting_info *info = &setting_infos[i];
-		auto_free char *left = xasprintf("--%s=%s", info->name, argnames[info->type]);
+		auto_free char *left = xasprintf("--%s=%s", info->name, opts_setting_argname(i));
 
 		usage_line(out, left, info->help, info->fallback);
 	}
@@ -225,16 +232,35 @@ void
 opts_words(FILE *out, const struct opt *opts)
 {
 	for (const struct opt *o = opts; o != NULL && !is_end(o); o++) {
+		const char *equals = o->argname == NULL ? "" : "=";
+		const char *kind = o->argname != NULL && strcmp(o->argname, "FILE") == 0 ? "file" : "";
+
 		if (o->name != NULL)
-			(void)fprintf(out, "opt --%s%s\n", o->name, o->argname == NULL ? "" : "=");
+			(void)fprintf(out, "opt --%s%s\t%s\t%s\n", o->name, equals, o->help, kind);
 		if (o->val != 0)
-			(void)fprintf(out, "opt -%c\n", o->val);
+			(void)fprintf(out, "opt -%c\t%s\t\n", o->val, o->help);
 	}
+}
+
+/* How a setting's value is completed; "" = nobody here knows the names and numbers it may be. */
+static const char *
+value_kind(int setting)
+{
+	const struct setting_info *info = &setting_infos[setting];
+	auto_strv struct strv words = STRV_INIT;
+	size_t len = strlen(info->name);
+
+	if (info->type == TYPE_path)
+		return len > 4 && strcmp(info->name + len - 4, "-dir") == 0 ? "dir" : "file";
+	setting_words(setting, &words);
+	if (words.len == 0)
+		return "";
+	return info->type == TYPE_names ? "list" : "word";
 }
 
 void
 opts_words_settings(FILE *out)
 {
 	for (int i = 0; i < SETTINGS_COUNT; i++)
-		(void)fprintf(out, "opt --%s=\n", setting_infos[i].name);
+		(void)fprintf(out, "opt --%s=\t%s\t%s\n", setting_infos[i].name, setting_infos[i].help, value_kind(i));
 }

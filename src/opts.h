@@ -60,7 +60,13 @@ void opts_usage(FILE *out, const struct opt *opts);
 /* The same for the settings. */
 void opts_usage_settings(FILE *out);
 
-/* Completion words, one a line: "opt --name", "opt --name=" when it takes a value, "opt -v". */
+/* What stands for a setting's value in --help: "TIME"; a constant. */
+const char *opts_setting_argname(int setting);
+
+/*
+ * Completion words, one a line: "opt --name", "opt --name=" when it takes a value, "opt -v"; behind a tab the help, and
+ * behind another one the kind of value: file, dir, word (setting_words), list (of such words), or nothing.
+ */
 void opts_words(FILE *out, const struct opt *opts);
 
 /* The same for the settings. */

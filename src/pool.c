@@ -28,6 +28,7 @@
 #define HOST_LEN    16
 #define CHECK_MS    5000  /* for the one look at a server: it was well when it came into the pool */
 #define LOG_MAX     ((off_t)1024 * 1024)
+#define FILE_MAX    ((size_t)16 * 1024 * 1024) /* of pool.log while one fill writes to it: what servers print goes there */
 
 bool
 pool_is_key(const char *key)
@@ -167,6 +168,7 @@ pool_members_count(const struct pool_members *m, const char *name, enum phase ph
 /* What a job looks for. */
 struct wish {
 	struct building *b;
+	const char *settings_file;
 	char *shape;
 };
 
@@ -199,6 +201,7 @@ write_claim(const struct wish *w, struct record *r, const struct state *from, st
 	json_decref(mine.pool);
 	mine.pool = json_pack("{s:s, s:s, s:s, s:s}", "name", pool_name(r), "key", strrchr(from->job, '/') + 1, "server",
 	    r->server_name, "project", project);
+	json_put(mine.pool, "file", w->settings_file);
 	free(mine.server_id);
 	mine.server_id = xstrdup(r->server_id);
 	return record_write(&mine, &b->state, f);
@@ -294,7 +297,7 @@ bool
 pool_claim(struct building *b, struct pool_claim *claim)
 {
 	auto_pool_members struct pool_members all = POOL_MEMBERS_INIT;
-	struct wish w = { .b = b };
+	struct wish w = { .b = b, .settings_file = claim->settings_file };
 	struct fault f;
 	bool ok = false;
 
@@ -403,13 +406,24 @@ fill_env(struct strv *env)
 }
 
 void
+pool_fill_words(const char *self, const struct settings *st, const char *settings_file, struct strv *argv)
+{
+	strv_add(argv, self);
+	if (settings_file != NULL)
+		strv_addf(argv, "--settings=%s", settings_file);
+	strv_addf(argv, "--state-dir=%s", st->state_dir);
+	strv_addf(argv, "--owner=%s", st->owner);
+	strv_add_all(argv, (const char *const[]){ "pool", "fill", NULL });
+}
+
+void
 pool_kick(const struct settings *st, const char *settings_file)
 {
 	auto_free char *path = xasprintf("%s/pool.log", st->state_dir);
 	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_NULL, .err = PROC_FD, .to_fd = fd,
-		.apart = true };
+		.apart = true, .file_max = FILE_MAX };
 	struct proc p = PROC_INIT;
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -429,17 +443,21 @@ pool_kick(const struct settings *st, const char *settings_file)
 	now = time(NULL);
 	if (gmtime_r(&now, &tm) != NULL && strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%SZ", &tm) > 0)
 		(void)dprintf(fd, "-- %s\n", when); /* the log has no times else; its loss is no loss */
-	strv_add(&argv, self);
-	if (settings_file != NULL)
-		strv_addf(&argv, "--settings=%s", settings_file);
-	strv_addf(&argv, "--state-dir=%s", st->state_dir);
-	strv_addf(&argv, "--owner=%s", st->owner);
-	strv_add_all(&argv, (const char *const[]){ "pool", "fill", NULL });
+	pool_fill_words(self, st, settings_file, &argv);
 	fill_env(&env);
 	if (proc_start(&p, &spec, &f))
 		proc_let_go(&p);
 	else
 		log_say("warning: the pool is not filled in the background: %s", f.text);
+}
+
+void
+pool_remind(const struct settings *st, const struct record *r)
+{
+	const char *file = pool_text(r, "file");
+
+	if (pool_text(r, "key")[0] != '\0' && !pool_is_filling(st->state_dir))
+		pool_kick(st, file[0] == '\0' ? NULL : file);
 }
 
 /* ---- what sweep asks */

@@ -36,7 +36,7 @@ bool pool_is_our_key(const char *key, const char *host);
 /* The name of the server of a key; the caller's. */
 char *pool_server_name(const char *key);
 
-/* Of a record of the pool: its name ("default"), shape, image id. Of a job's: the server's old key and name; "" = it never
+/* Of a record of the pool: its name ("default"), shape, image id. Of a job's: the server's old key and name, prepare's --settings; "" = it never
  * was in the pool, or nothing there calls it so any more. Borrowed from r. */
 const char *pool_name(const struct record *r);
 const char *pool_text(const struct record *r, const char *what);
@@ -70,6 +70,7 @@ void pool_jobserver(const struct record *r, struct jobserver *j);
 
 /* What a claim gave. */
 struct pool_claim {
+	const char *settings_file; /* given: --settings, or NULL; kept for pool_remind */
 	char name[40];  /* of the pool; "" = nothing was claimed */
 	size_t left;    /* ready ones of that pool that are left */
 	bool fill;      /* the pool has less than before: pool_kick */
@@ -92,8 +93,14 @@ bool pool_make_room(struct building *b);
 int pool_wait(const char *dir);
 bool pool_is_waited_for(const char *dir);
 
+/* The arguments of the next one, of the program self. */
+void pool_fill_words(const char *self, const struct settings *st, const char *settings_file, struct strv *argv);
+
 /* Start `novajob pool fill` in the background; what it says goes to STATE/pool.log. settings_file: --settings, or NULL. */
 void pool_kick(const struct settings *st, const char *settings_file);
+
+/* A job's server is called as in the pool yet: unless a fill is at work, start one, as above. */
+void pool_remind(const struct settings *st, const struct record *r);
 
 /* Is a fill at work on this STATE? */
 bool pool_is_filling(const char *dir);

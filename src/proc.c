@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -86,6 +87,7 @@ child(const struct proc_spec *spec, const char *path, char *const *envp, const i
 {
 	sigset_t none;
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	const struct rlimit file_max = { .rlim_cur = spec->file_max, .rlim_max = spec->file_max };
 
 	if (spec->apart ? setsid() < 0 : setpgid(0, 0) != 0)
 		child_fail(error_fd, spec->apart ? "setsid" : "setpgid");
@@ -101,6 +103,8 @@ child(const struct proc_spec *spec, const char *path, char *const *envp, const i
 	(void)sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)
 		child_fail(error_fd, "sigprocmask");
+	if (spec->file_max > 0 && setrlimit(RLIMIT_FSIZE, &file_max) != 0)
+		child_fail(error_fd, "setrlimit");
 	if (chdir("/") != 0) /* clouds.yaml of the current directory would be obeyed (openstack-cli.md §7) */
 		child_fail(error_fd, "chdir");
 	(void)execve(path, spec->argv->v, envp);

@@ -33,6 +33,7 @@ struct proc_spec {
 	int in_fd;               /* with in = PROC_FD: borrowed */
 	int to_fd;               /* with err = PROC_FD: borrowed */
 	bool apart;              /* its own session, and it does not die with us: proc_let_go leaves it behind */
+	size_t file_max;         /* no file that it, or a child of its, writes grows larger, in bytes (SIGXFSZ); 0 = as ours */
 };
 
 struct proc {

@@ -14,6 +14,7 @@
 
 #define RELAY_CAP       ((size_t)256 * 1024)
 #define RELAY_READ      ((size_t)64 * 1024)
+#define LONG_LINE       ((size_t)16 * 1024) /* this much without a newline is passed on in parts */
 #define PARTIAL_MS      100  /* a line without its end is passed on after so long */
 #define UNCONFIRMED_MS  1000 /* a mark without a status was not ours */
 #define NEARLY_A_MARK   ((size_t)16) /* so many bytes of it, half of them random, are no accident */
@@ -46,7 +47,7 @@ relay_init(struct relay *r, int fd, const char *mark)
 bool
 relay_has_room(const struct relay *r)
 {
-	return RELAY_CAP - (r->len - r->start) >= RELAY_READ;
+	return r->len - r->start <= RELAY_READ;
 }
 
 bool
@@ -110,7 +111,7 @@ mark_ready(struct relay *r, size_t from)
 	newline = end > r->ready ? memrchr(r->data + r->ready, '\n', end - r->ready) : NULL;
 	if (newline != NULL)
 		r->ready = (size_t)(newline - r->data) + 1;
-	if (RELAY_CAP - (r->len - r->ready) < 2 * RELAY_READ) /* a line longer than the buffer */
+	if (r->len - r->ready >= LONG_LINE) /* nobody waits for the end of such a line */
 		r->ready = end;
 }
 

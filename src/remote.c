@@ -187,7 +187,7 @@ static bool
 is_to_stop(struct run *run)
 {
 	run->is_late = !run->has_status && clock_ms() >= run->script->limit.at_ms;
-	return sig_stopped() || run->relay.write_errno != 0 || run->is_late;
+	return sig_seen() || run->relay.write_errno != 0 || run->is_late;
 }
 
 /* How long nothing may happen, -1 = for ever. */
@@ -234,11 +234,11 @@ turn(struct run *run)
 	if (fds[3].revents != 0)
 		relay_event(relay, fds[3].revents);
 	relay_tick(relay);
-	if (proc_reap(&run->ssh, &run->ssh_end)) {
+	if (fds[0].revents != 0 && proc_reap(&run->ssh, &run->ssh_end)) {
 		run->ssh_ended = true;
 		run->quiet_ms = clock_ms();
 	}
-	if (proc_reap(&run->stop, &stop_end))
+	if (fds[4].revents != 0 && proc_reap(&run->stop, &stop_end))
 		run->stop_ended = stop_end.kind == PROC_EXITED && stop_end.code == 0;
 }
 

@@ -446,7 +446,7 @@ from_job_image(struct loader *l, struct fault *f)
 static bool
 with_state_dir(struct loader *l, struct fault *f)
 {
-	const char *path = geteuid() == 0 ? "/var/lib/novajob" : "~/.local/state/novajob";
+	const char *path = geteuid() == 0 ? SETTINGS_STATE_DIR_ROOT : SETTINGS_STATE_DIR_HOME;
 
 	if (l->s->state_dir != NULL)
 		return true;

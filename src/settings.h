@@ -23,6 +23,8 @@
 #include "strv.h"
 
 #define SETTINGS_DEFAULT_FILE "/etc/novajob/novajob.conf"
+#define SETTINGS_STATE_DIR_ROOT "/var/lib/novajob"
+#define SETTINGS_STATE_DIR_HOME "~/.local/state/novajob" /* below HOME: of other users */
 
 #define SETTINGS_DECLARE_text(field) char *field;    /* owned; NULL = not set */
 #define SETTINGS_DECLARE_path(field) char *field;    /* absolute, or a program's bare name; owned; NULL = not set */

@@ -14,7 +14,7 @@
  *
  * A setting "allow-x" or "max-x" bounds what a job may set x to.
  *
- * A new row needs a word in man/novajob.conf.5 and in the completions; tests/words.bats says which is missing.
+ * A new row needs its entry in man/novajob.conf.5; tests/words.bats says what is missing.
  */
 #ifndef NOVAJOB_SETTINGS_LIST_H
 #define NOVAJOB_SETTINGS_LIST_H
@@ -51,7 +51,7 @@
 	X(span, prepare_script_timeout, "prepare-script-timeout", "10m", NULL, 1, 86400, S_RULE, "how long prepare-script may take") \
 	X(span, create_timeout, "create-timeout", "10m", NULL, 1, 86400, S_RULE, "how long a server may take to become ACTIVE") \
 	X(span, stop_grace, "stop-grace", "5s", NULL, 0, 600, S_RULE, "from TERM to KILL for a script that is to stop") \
-	X(span, stop_timeout, "stop-timeout", "10s", NULL, 0, 600, S_RULE, "how long prepare may undo and cleanup go on after TERM") \
+	X(span, stop_timeout, "stop-timeout", "10s", NULL, 0, 600, S_RULE, "how long prepare may undo what it began after TERM") \
 	X(span, delete_wait, "delete-wait", "5s", NULL, 0, 600, S_RULE, "how long cleanup looks for a deleted server to be gone") \
 	X(choice, delete_by, "delete-by", "cleanup", "cleanup,timer", 0, 16, S_RULE, "who deletes a job's server: cleanup, or later sweep's timer") \
 	X(path, builds_dir, "builds-dir", "", A_PATH, 0, 1000, S_RULE, "builds_dir told to the runner") \

@@ -258,6 +258,22 @@ setting_store(struct settings *s, int setting, struct setting_value *v)
 }
 
 void
+setting_words(int setting, struct strv *words)
+{
+	const struct setting_info *info = &setting_infos[setting];
+
+	if (info->type == TYPE_flag)
+		strv_split(words, "yes,no");
+	else if (info->type == TYPE_choice)
+		strv_split(words, info->alphabet);
+	else if (setting == SETTING_address)
+		strv_split(words, ADDRESSES_WORDS);
+	for (int i = 0; info->type == TYPE_names && i < SETTINGS_COUNT; i++)
+		if (setting_infos[i].who == S_JOB)
+			strv_add(words, setting_infos[i].name);
+}
+
+void
 setting_value_free(struct setting_value *v)
 {
 	if (v->text != NULL)

@@ -25,6 +25,9 @@ bool setting_parse(int setting, const char *text, struct setting_value *v, struc
 /* Put v's content into s, in place of what was there; v is empty afterwards. */
 void setting_store(struct settings *s, int setting, struct setting_value *v);
 
+/* Add the words that the setting may be, or that may be in its list; none where any text, path or number will do. */
+void setting_words(int setting, struct strv *words);
+
 /* Free v's content. */
 void setting_value_free(struct setting_value *v);
 

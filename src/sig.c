@@ -31,6 +31,7 @@ sig_init(struct fault *f)
 	(void)sigaddset(&set, SIGHUP);
 	(void)sigaddset(&set, SIGQUIT);
 	if (sigaction(SIGCHLD, &dfl, NULL) != 0 || sigaction(SIGPIPE, &ign, NULL) != 0 ||
+	    sigaction(SIGXFSZ, &ign, NULL) != 0 || /* a file that may not grow: the write says so */
 	    sigprocmask(SIG_SETMASK, &set, NULL) != 0)
 		return fault_errno(f, FAULT_LOCAL, "cannot set up signals");
 	signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -53,6 +54,12 @@ sig_stopped(void)
 
 	while (signal_fd >= 0 && read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 		sig_stop_self();
+	return stop_at_ms >= 0;
+}
+
+bool
+sig_seen(void)
+{
 	return stop_at_ms >= 0;
 }
 

@@ -25,12 +25,15 @@ struct limit {
 	int64_t after_stop_ms; /* milliseconds the wait may go on after a stop: 0 = ends with it */
 };
 
-/* Block the signals and open the signalfd; SIGCHLD to its default (a parent may have left it ignored), SIGPIPE
+/* Block the signals and open the signalfd; SIGCHLD to its default (a parent may have left it ignored), SIGPIPE and SIGXFSZ
  * ignored. Call once, first thing in main. */
 bool sig_init(struct fault *f) ATTR_MUST_USE;
 
 /* Was a stop asked for, up to now? Reads what has come. */
 bool sig_stopped(void);
+
+/* The same, as far as the last sig_poll has seen: for loops of one, which are to cost nothing else. */
+bool sig_seen(void);
 
 /* Ask for a stop from inside, as the runner's TERM would (the job log has lost its reader). */
 void sig_stop_self(void);

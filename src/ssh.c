@@ -95,6 +95,13 @@ static const char upload_text[] =
     "\"$f\" --version >/dev/null </dev/null && mv -f \"$f\" \"$d/gitlab-runner\" && { echo novajob-ok-$1; exit 0; }; "
     "rm -f \"$f\"; rmdir \"$d\" 2>/dev/null; exit 1";
 
+/*
+ * With a key of keys.c's kind in known_hosts: that kind first, so that a server with several has to show this one. The others
+ * are only there for ssh to say that it does not know them; without them it would say nothing (at LogLevel=ERROR).
+ */
+#define PINNED_ALGORITHMS                                                                                                 \
+	"HostKeyAlgorithms=ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256"
+
 /* Options that hold for every connection; ssh_config(5). Nobody's configuration, agent or terminal takes part. */
 static const char *const fixed_options[] = {
 	"BatchMode=yes",
@@ -215,7 +222,7 @@ connect_argv(struct strv *argv, const struct ssh_target *t, bool master)
 	strv_addf(argv, "StrictHostKeyChecking=%s", t->first && !t->pinned ? "accept-new" : "yes");
 	if (t->pinned) {
 		strv_add(argv, "-o");
-		strv_add(argv, "HostKeyAlgorithms=ssh-ed25519"); /* keys.c's kind: no other is offered to choose from */
+		strv_add(argv, PINNED_ALGORITHMS);
 	}
 	strv_add(argv, "-o"); /* the first question after one interval, dead one interval after the last: in time together */
 	strv_addf(argv, "ServerAliveInterval=%" PRId64, interval_s);

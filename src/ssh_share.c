@@ -20,6 +20,7 @@
 #define LOOK_MS     4   /* between two looks for the socket: a handshake takes tens of them */
 #define END_MS      500 /* from TERM to KILL: it has nothing to do but to close */
 #define SAID_BYTES  16384
+#define SAID_MAX    ((size_t)65536) /* in its file: a hostile server can make ssh complain without end */
 #define ERR         ".err"
 
 static char *
@@ -136,7 +137,7 @@ start(struct proc *p, const struct ssh_target *t, struct fault *f)
 	auto_strv struct strv argv = STRV_INIT, env = STRV_INIT;
 	auto_fd int err_fd = open(err, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	struct proc_spec spec = { .argv = &argv, .env = &env, .in = PROC_NULL, .out = PROC_NULL, .err = PROC_FD,
-		.to_fd = err_fd, .apart = true };
+		.to_fd = err_fd, .apart = true, .file_max = SAID_MAX };
 
 	if (err_fd < 0)
 		return fault_errno(f, FAULT_LOCAL, "cannot make '%s'", err);

@@ -43,6 +43,7 @@ block() {
 		644 usr/share/man/man7/novajob-migrating.7
 		644 usr/share/man/man7/novajob-performance.7
 		644 usr/share/man/man7/novajob-security.7
+		644 usr/share/man/man7/novajob-troubleshooting.7
 		644 usr/share/zsh/site-functions/_novajob
 	END
 	run -0 "$T/root/usr/bin/novajob" --version

@@ -185,6 +185,22 @@ wait_for() {
 	done
 }
 
+# symptom TEXT [FILE]: novajob says so, in FILE or else in $output, "..." standing for anything; and novajob-troubleshooting(7)
+# has TEXT. tests/troubleshooting.bats sees that every text there has such a line in a test.
+symptom() {
+	local said=${2:-} pattern
+	grep -qxF -- "$1" <(symptoms) || fail "novajob-troubleshooting(7) does not have: $1"
+	pattern=$(sed -e 's/[][\\.*^$+?(){}|]/\\&/g' -e 's/\\\.\\\.\\\./.*/g' <<<"$1")
+	if [[ -n $said ]]; then said=$(cat "$said"); else said=$output; fi
+	grep -qE -- "$pattern" <<<"$said" || fail "nobody says: $1
+but: $said"
+}
+
+# The texts of novajob-troubleshooting(7), a line each.
+symptoms() {
+	sed -n 's/^\.It Sy "\(.*\)"$/\1/p' "$TESTS/../man/novajob-troubleshooting.7" | sed "s/\\\\(aq/'/g"
+}
+
 # Processes that were started by this test and still live: their TMPDIR or HOME is below the test's own. One grep looks at
 # all of them: a fork for each process of a busy host would take seconds.
 left_processes() {

@@ -52,6 +52,67 @@ without_ids() {
 	(($(wc -l <"$T/plan.sorted") == 9)) # login and stage differ in what runs there only
 }
 
+@test "what is asked of the cloud in one process is what was planned, the names that are to be remembered too" {
+	local server
+	set_to network 'ci-net + ci-dual'
+	set_to security-group ci,default
+	novajob plan | sed -n 's/^  openstack \([^=]\)/\1/p' >"$T/plan"
+	novajob -vv prepare 2>"$T/log"
+	server=$(jq -r .server_id "$STATE"/jobs/*/record.json)
+	novajob -vv cleanup 2>>"$T/log"
+	sed -n 's/^novajob: debug: openstack //p' "$T/log" | sed -E "s/$server/<id of the server>/; s/--image=[0-9a-f-]{36}/--image=<id of the image>/
+		s/novajob:try=[0-9a-f]{16}/novajob:try=<try>/" | same_words >"$T/done.sorted"
+	same_words <"$T/plan" >"$T/plan.sorted"
+	diff "$T/plan.sorted" "$T/done.sorted"
+	(($(grep -c 'show -f json' "$T/plan.sorted") == 5))
+}
+
+# Lines without quotes and without times, sorted, each once.
+same_words() {
+	tr -d "\"'" | sed -E 's/novajob:(expires|life)=[0-9]+/novajob:\1/g' | sort -u
+}
+
+@test "delete-by = timer: nothing is planned for cleanup" {
+	set_to delete-by timer
+	run -0 novajob plan
+	assert_line --partial "nothing: sweep's timer deletes the server"
+	run -0 bash -c '"$NOVAJOB" --settings="$SETTINGS" plan --json | jq -c ".stages[] | select(.stage == \"cleanup\").commands"'
+	assert_output '[]'
+}
+
+@test "with a warm pool: what a prepare does that gets a server of it" {
+	set_to pool 1
+	novajob pool fill
+	logged ssh ssh
+	novajob plan --json >"$T/plan"
+	prepared
+	grep 'warm pool' "$T/prepare.log"
+	address=$(jq -r .address "$STATE"/jobs/*-"$JOB_ID"/record.json)
+	grep -v -F -e pool. "$T/done" | without_ids no-id no-id "$address" | sort -u >"$T/done.sorted"
+	jq -c '.stages[] | select(.stage == "prepare, with a server of the warm pool").commands[]' "$T/plan" >"$T/warm"
+	head -2 "$T/warm" | without_ids no-id no-id no-id | sort -u >"$T/plan.sorted"
+	diff "$T/plan.sorted" "$T/done.sorted"
+	assert_equal "$(sed -n 3p "$T/warm")" "[\"novajob\",\"--settings=$SETTINGS\",\"--state-dir=$STATE\",\"--owner=novajob\",\"pool\",\"fill\"]"
+	wait_for 30 nobody_left
+	novajob cleanup
+	set_to pool 0
+	novajob pool drain
+	run -0 novajob plan
+	refute_output --partial 'warm pool'
+}
+
+@test "plan starts no child and opens no socket" {
+	command -v strace >/dev/null || skip "no strace"
+	strace -o /dev/null true 2>/dev/null || skip "strace cannot trace here"
+	export ASAN_OPTIONS=detect_leaks=0 # its leak check cannot run under ptrace
+	set_to pool 1
+	set_to ready-command true
+	run -0 strace -f -o "$T/trace" "$NOVAJOB" --settings="$SETTINGS" plan
+	run -0 grep -c execve "$T/trace"
+	assert_output 1
+	run ! grep -E '(^|[^a-z_])(fork|vfork|clone3?|socket|connect)\(' "$T/trace"
+}
+
 @test "plan runs nothing and writes nothing" {
 	set_to openstack /nonexistent/openstack
 	set_to ssh /nonexistent/ssh

@@ -146,8 +146,12 @@ named() {
 	refute_output --partial 'prepare'
 	named "$server" 'gitlab-builder-pool-[0-9a-f]*'
 	rm "$T/denied"
-	fill
-	named "$server" "gitlab-builder-7-project-42-concurrent-0-job-$JOB_ID"
+	run -0 stage 'echo again' # a later stage has it tried again
+	assert_output again
+	wait_for 30 named "$server" "gitlab-builder-7-project-42-concurrent-0-job-$JOB_ID"
+	wait_for 30 nobody_left
+	stage true
+	nobody_left # and none that comes behind it
 	run -0 cloud servers --json
 	run -0 jq -r --arg i "$server" '.[] | select(.id == $i) | .metadata["novajob:job"], .metadata["novajob:try"]' <<<"$output"
 	assert_line --index 0 "11111111-2222-3333-4444-555555555555-$JOB_ID"

@@ -507,20 +507,67 @@ has_bytes() {
 	novajob cleanup
 }
 
+# The same by what ssh itself says: a server can ask for an X11 channel again and again, and each time is worth a warning to
+# the shared connection's ssh, whose words go to a file. A shell stands in for such a server: it adds words of its own.
+@test "a server that has the shared connection's ssh complain without end: a file of 64 KiB, not more" {
+	local file
+	cat >"$T/ssh" <<-END
+		#!/bin/bash
+		case " \$* " in *' -N -- '*) "$T/complain" >&2 & esac
+		exec ssh "\$@"
+	END
+	printf '#!/bin/sh\necho $$ >%s\nexec yes "Warning: ssh server tried X11 forwarding."\n' "$T/complainer" >"$T/complain"
+	chmod 755 "$T/ssh" "$T/complain"
+	set_to ssh "$T/ssh"
+	prepared
+	file=$(echo "$STATE"/share/*.err)
+	wait_for 20 has_bytes "$file" 65536
+	wait_for 20 eval '[[ -z $(tr -d "\0" 2>/dev/null <"/proc/$(<"$T/complainer")/cmdline") ]]' || { # a zombie has none
+		kill -KILL "$(<"$T/complainer")"
+		fail "it goes on, $(stat -c %s "$file") bytes so far"
+	}
+	assert_equal "$(stat -c %s "$file")" 65536
+	echo 'echo in' >"$T/script"
+	run -0 novajob run "$T/script" build_script
+	assert_output in
+	novajob cleanup
+}
+
+@test "a server of the pool that prints without end: a log of 16 MiB, not more" {
+	sed -i '/^key-pair\|^private-key/d' "$SETTINGS"
+	set_to pool 1
+	set_to ready-command "test ! -e $T/flood || exec yes \"$(printf 'x%.0s' {1..200})\""
+	set_to ready-timeout 60s
+	novajob pool fill
+	touch "$T/flood"
+	prepared # takes the server; the fill that it starts makes one that floods pool.log
+	grep 'warm pool' "$T/prepare.log"
+	wait_for 40 has_bytes "$STATE/pool.log" $((16 << 20))
+	wait_for 30 nobody_left
+	assert_equal "$(stat -c %s "$STATE/pool.log")" $((16 << 20))
+	novajob cleanup
+	set_to pool 0
+	novajob pool fill
+	assert_equal "$(servers_of "$JOB_ID"; cloud servers | grep -c builder-pool)" $'0\n0'
+}
+
 # ---- the page
 
 @test "every test that novajob-security(7) names is there" {
-	local file name count=0
+	local file name count=0 page=$TESTS/../man/novajob-security.7
 	while IFS=: read -r file name; do
 		name=${name# }
-		grep -qF "@test \"$name" "$TESTS/$file" || fail "$file has no test '$name'"
+		# the whole name, or its first words
+		grep -qE "^@test \"$(sed 's/[][\.*^$()+?{}|]/\\&/g' <<<"$name")[^a-z]" "$TESTS/$file" || fail "$file has no test '$name'"
 		((++count))
-	done < <(sed -n 's/^\.\\" test: //p' "$TESTS/../man/novajob-security.7")
-	((count >= 30))
+	done < <(sed -n 's/^\.\\" test: //p' "$page")
+	((count >= 40))
+	# what people read is what was looked for
+	diff <(sed -n 's/^\.\\" test: //p' "$page") <(sed -n 's/^\.Pq Pa \([a-z]*\.bats\) : No /\1: /p' "$page")
 	# each item of a list behind "Cannot:" has its tests behind it
 	run awk '/^Cannot:/ { claims = 1 }
 		/^\.It/ && claims { if (open) print "no test: line " open; open = NR }
 		/^\.\\" test: / { open = 0 }
-		/^\.El/ { if (open) print "no test: line " open; open = claims = 0 }' "$TESTS/../man/novajob-security.7"
+		/^\.El/ { if (open) print "no test: line " open; open = claims = 0 }' "$page"
 	assert_output ''
 }

@@ -107,6 +107,39 @@ nothing_left() {
 	assert_equal "$(logins)" 2
 }
 
+# A way to the server that forgets a connection on which nothing has come for 2 s, as routers do after minutes or hours.
+forgetful_way() {
+	cat >"$T/way" <<-'END'
+		import os, select, socket, sys
+		s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+		while True:
+		    ready = select.select([0, s], [], [], 2)[0]
+		    data = [(os.read(0, 65536), s) if r == 0 else (s.recv(65536), None) for r in ready]
+		    if not data or not all(d for d, _ in data):
+		        break
+		    for d, to in data:
+		        to.sendall(d) if to else os.write(1, d)
+	END
+	printf '%s\n' 'Host *' "ProxyCommand /usr/bin/python3 $T/way %h %p" >"$T/ssh_config"
+	chmod 600 "$T/ssh_config"
+	set_to ssh-config "$T/ssh_config"
+}
+
+@test "the connection survives quiet hours: it is kept awake where routers forget" {
+	forgetful_way
+	set_to alive-timeout 4s # so that it says something each second; with the default of 60 s every 15 s
+	ready
+	run ! timeout 6 tail --pid="$MASTER" -f /dev/null # it lives on
+	works
+	assert_equal "$(logins)" 1
+	novajob cleanup
+	set_to alive-timeout 60s # the way does forget
+	ready
+	run -0 timeout 20 tail --pid="$MASTER" -f /dev/null
+	works
+	assert_equal "$(logins)" 2
+}
+
 @test "a socket where nobody listens, as after a reboot, is replaced" {
 	ready
 	kill -KILL "$MASTER"

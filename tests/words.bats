@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# The program's own tables against all that repeats them: completions, manual, --help. Both ways: nothing missing, nothing
-# left over. `novajob __words` prints the tables. Then how the completions behave, in the shells themselves.
+# words.bats - the program's own tables against all that repeats them: the manual, README, --help. Both ways: nothing
+# missing, nothing left over. `novajob __words` prints the tables.
 
 bats_require_minimum_version 1.5.0
 
@@ -9,44 +9,14 @@ setup()
 {
 	bats_load_library bats-support
 	bats_load_library bats-assert
-	local name
-
-	for name in $(compgen -e | grep -E '^(NOVAJOB|CUSTOM_ENV)_'); do
-		unset "$name"
-	done
-	T=$BATS_TEST_TMPDIR
-	export HOME=$T LC_ALL=C TZ=UTC NOVAJOB_SETTINGS=/dev/null
-	export XDG_CONFIG_HOME=$T XDG_DATA_HOME=$T XDG_CACHE_HOME=$T XDG_RUNTIME_DIR=$T
-	top=$(realpath "$BATS_TEST_DIRNAME/..")
-	program=$(realpath "${NOVAJOB:-$top/build/novajob}")
-	cd "$T" || return
+	load tables
+	tables_setup
 }
 
-novajob()
+# of_setting NAME WHAT: what `help NAME` has behind "WHAT:".
+of_setting()
 {
-	"$program" "$@"
-}
-
-# same WHAT: the two lists in $T/a and $T/b hold the same lines.
-same()
-{
-	sort "$T/a" >"$T/a.sorted"
-	sort "$T/b" >"$T/b.sorted"
-	[[ -s $T/a ]] || fail "$1: the list is empty"
-	diff "$T/a.sorted" "$T/b.sorted" >"$T/diff" || fail "$1: '<' is only in the program, '>' only in the other:
-$(cat "$T/diff")"
-}
-
-# words cmd|opt [COMMAND]: from the program.
-words()
-{
-	novajob __words "${@:2}" | sed -n "s/^$1 //p"
-}
-
-# The settings' names, from the program.
-setting_names()
-{
-	novajob settings --json | jq -r 'keys[]'
+	novajob help "$1" | sed -n "s/^  $2: *//p"
 }
 
 # ---- the program with itself
@@ -73,12 +43,73 @@ setting_names()
 	same settings
 }
 
-@test "every command has help of its own" {
+@test "every command has help: usage, what it does, options, exit codes, an example, where there is more" {
 	local command
 	for command in $(words cmd); do
+		run -0 --separate-stderr novajob help "$command"
+		assert_equal "$stderr" ''
+		assert_line --index 0 --regexp "^usage: novajob \\[option \\.\\.\\.] $command( |\$)"
+		sed -n '5,/^$/p' <<<"$output" >"$T/details"
+		(($(wc -w <"$T/details") >= 20)) || fail "help $command does not say what it does"
+		run ! grep -E '.{81}' "$T/details"
 		run -0 novajob help "$command"
-		assert_line --index 0 --regexp "^usage: novajob .*$command"
+		assert_line 'Exit codes:'
+		assert_line --regexp '^  0   '
+		assert_line --regexp "^  \\$ novajob .*\\b$command\\b"
+		assert_line --regexp '^See novajob\(1\)'
+		novajob "$command" --help >"$T/dashes"
+		novajob help "$command" | diff - "$T/dashes"
 	done
+}
+
+@test "every setting has help: what it may be, its default, who may set it, and by which names" {
+	local name
+	for name in $(setting_names); do
+		run -0 --separate-stderr novajob help "$name"
+		assert_equal "$stderr" ''
+		assert_line "setting: $name"
+		assert_line --regexp '^  Value:        [a-z]+'
+		assert_line --regexp '^  Default:      .+'
+		assert_line --regexp '^  Set by:       the operator'
+		assert_line --regexp "^  File:         $name = "
+		assert_line --regexp "^  Option:       --$name="
+		run -0 env "$(of_setting "$name" Environment)=" "$program" settings # "" is as good as none, or a mistake of its own
+	done
+}
+
+@test "help of a setting says what settings --json says, and what __words offers" {
+	local name default
+	for name in $(setting_names); do
+		default=$(of_setting "$name" Default)
+		case $name:$default in
+		state-dir:*) continue ;;                       # as the user is
+		*:none) [[ $name == compat ]] || default='' ;; # not set; for compat it is a word
+		esac
+		novajob settings --json | jq ".[\"$name\"].value" >"$T/a"
+		if [[ -n $default ]]; then
+			novajob settings --json "--$name=$default" | jq ".[\"$name\"].value" >"$T/b"
+		else
+			echo null >"$T/b"
+		fi
+		same "default of $name in help"
+	done
+	for name in $(setting_names); do
+		novajob __words "--value=$name" | sed -n 's/^value \([^\t]*\).*/\1/p' | while read -r word; do
+			[[ $(of_setting "$name" Value) =~ [\ ]$word(,|\;|$) ]] || fail "help $name does not name $word"
+		done
+	done
+}
+
+@test "help for what is neither a command nor a setting: told, with the nearest word" {
+	run -64 novajob help flavour
+	assert_output --partial "'flavour' is no command and no setting"
+	assert_output --partial "did you mean 'flavor'?"
+	run -64 novajob help kernel-command-line
+	assert_output --partial 'novajob --help lists'
+	# a word that is both
+	run -0 novajob help pool
+	assert_line --regexp '^usage: .* pool '
+	assert_line 'setting: pool'
 }
 
 @test "hidden commands are in neither list" {
@@ -97,18 +128,110 @@ setting_names()
 	same 'commands in novajob.1'
 }
 
-@test "the manual has every option" {
+# The heads and options of novajob.1's COMMANDS, as "COMMAND: what stands there", a line each. "Op Fl -json" is "[--json]".
+manual_commands()
+{
+	sed -n '/^\.Sh COMMANDS/,/^\.Sh SIGNALS/p' "$top/man/novajob.1" | awk '
+		/^\.It Cm / { command = $3; print command ": head " substr($0, 8) }
+		/^\.It Fl / { print command ": " substr($0, 5) }'
+}
+
+@test "the manual has every option, each where its command is" {
 	local command
 	{
-		words opt
+		words opt | grep -vxFf <(setting_names | sed 's/.*/--&=/') | sed 's/^/all: /'
 		for command in $(words cmd); do
-			words opt "$command"
+			words opt "$command" | sed "s/^/$command: /"
 		done
-	} | grep -vxFf <(setting_names | sed 's/.*/--&=/') | sort -u >"$T/a"
-	# ".It Fl h , -help" is -h and --help; ".It Fl -settings Ar FILE" takes a value
-	sed -n -e 's/^\.It Fl \(.\) , -\([a-z-]*\).*/-\1\n--\2/p' -e 's/^\.It Fl -\([a-z-]*\) Ar .*/--\1=/p' \
-		-e 's/^\.It Fl -\([a-z-]*\)$/--\1/p' "$top/man/novajob.1" | sort -u >"$T/b"
+	} >"$T/a"
+	# "Fl h , -help" is -h and --help; "Fl -settings Ar FILE" takes a value
+	{
+		sed -n '/^\.Sh OPTIONS/,/^\.Sh COMMANDS/s/^\.It /all: /p' "$top/man/novajob.1"
+		manual_commands | grep -v ': head '
+	} | sed -n -e 's/^\(.*: \)Fl \(.\) , -\([a-z-]*\).*/\1-\2\n\1--\3/p' -e 's/^\(.*: \)Fl -\([a-z-]*\) Ar .*/\1--\2=/p' \
+		-e 's/^\(.*: \)Fl -\([a-z-]*\)$/\1--\2/p' >"$T/b"
 	same 'options in novajob.1'
+}
+
+@test "the manual and the usage lines have the same operands" {
+	local command
+	for command in $(words cmd); do
+		novajob help "$command" | sed -n '1s/^usage: novajob \[option \.\.\.\] //p'
+	done | tr '=' ' ' | sort_brackets >"$T/a"
+	{
+		printf '%s\n' '.Dd January 1, 2026' '.Dt X 1' '.Os' '.Sh NAME' '.Nm x' '.Nd x' '.Sh X'
+		manual_commands | sed -n 's/^.*: head /.br\n.Cm /p'
+	} | mandoc -T utf8 -O width=500 | sed $'s/.\b//g' | sed -n '/^X$/,/^$/s/^  *//p' | sed 's/ | /|/g' | sort_brackets >"$T/b"
+	same 'operands in novajob.1'
+}
+
+# The parts in brackets of each line in alphabetical order: the manual has options so, the usage line in the program's.
+sort_brackets()
+{
+	python3 -c '
+import re, sys
+for line in sys.stdin:
+    parts = sorted(re.findall(r"\[-[^]]*\]", line))
+    print(" ".join(re.sub(r"\[-[^]]*\]", "", line).split() + parts))'
+}
+
+@test "the manual has every exit code, with README" {
+	{
+		echo 0
+		novajob __words --classes | awk '{ print $3; print $4 }'
+	} | sort -u >"$T/a"
+	sed -n '/^\.Sh EXIT STATUS/,/^\.Sh EXAMPLES/s/^\.It \([0-9]*\)$/\1/p' "$top/man/novajob.1" >"$T/b"
+	same 'exit codes in novajob.1'
+	sed -n 's/^| \([0-9]*\) | .*/\1/p' "$top/README.md" >"$T/b"
+	same 'exit codes in README'
+}
+
+@test "no exit code but those of the classes is in the help of a command" {
+	local command
+	novajob __words --classes | awk '{ print $3; print $4 }' | sort -u >"$T/known"
+	for command in $(words cmd); do
+		novajob help "$command" | sed -n '/^Exit codes:/,/^$/s/^  \([0-9]*\) .*/\1/p' | grep -vx 0
+	done | sort -u >"$T/named"
+	diff "$T/known" "$T/named"
+}
+
+@test "the manual has every class of faults, with its exit codes" {
+	novajob __words --classes | sed 's/^class //' >"$T/a"
+	sed -n 's/^\.It \([a-z]*\) Ta \([0-9]*\) Ta \([0-9]*\) Ta .*/\1 \2 \3/p' "$top/man/novajob.1" >"$T/b"
+	same 'classes in novajob.1'
+	sed -n '/^enum fault_class {/,/^};/s/^\tFAULT_\([A-Z]*\),.*/\L\1/p' "$top/src/fault.h" | grep -vx -e none -e count >"$T/a"
+	sed -i 's/ .*//' "$T/b"
+	same 'classes in fault.h'
+}
+
+@test "the manual has every environment variable that the program reads or hands on, and no other" {
+	{
+		grep -ohE 'getenv\("[A-Z_]+"\)' "$top"/src/*.c | cut -d '"' -f 2
+		grep -ohE 'getenv\(ENV_PREFIX "[A-Z_]+"\)' "$top"/src/*.c | sed 's/.*"\(.*\)".*/NOVAJOB_\1/'
+		grep -ohE '"CUSTOM_ENV_[A-Z_]+[A-Z]"' "$top"/src/*.c | tr -d '"'
+		# whole families
+		grep -ohE 'env_entry\(\*e, [A-Z_ ]+,' "$top"/src/*.c |
+			sed -e 's/.*e, JOB_PREFIX ENV_PREFIX,/CUSTOM_ENV_NOVAJOB_*/' -e 's/.*e, ENV_PREFIX,/NOVAJOB_*/'
+		# what a child gets: "HOME=*", in all lists but the one of what it does not get
+		grep -ohE '"[A-Za-z_*]+=\*[a-z_*]*"' "$top"/src/*.c --exclude={pool,names}.c | sed 's/^"\([^=]*\).*/\1/'
+		sed -n 's/^#define TAG "\(.*\)"$/\1/p' "$top/src/ssh.c"
+	} | sort -u >"$T/a"
+	# ".It Ev LANG , LC_ Ns Ar X , Ev TZ"; a line may go on in the next
+	sed -n '/^\.Sh ENVIRONMENT/,/^\.Sh FILES/p' "$top/man/novajob.1" | sed -e ':a' -e '/\\$/{N;s/\\\n/ /;ba' -e '}' |
+		sed -n 's/^\.It Ev //p' | sed -e 's/ Ns Ar X/*/g' -e 's/ , \(Ev \)\?/\n/g' | tr -d ' ' >"$T/b"
+	same 'variables in novajob.1'
+}
+
+@test "the manual has the Python executor's variables" {
+	sed -n '/^} compats\[\] = {/,/^};/s/^\t{ SETTING_\([a-z_]*\), "\([A-Z_]*\)".*/\2 \1/p' "$top/src/settings.c" | tr _ - >"$T/a"
+	sed -n '/^\.Sh PYTHON/,/^\.Sh FILES/s/^\.It Ev \([A-Z_]*\) Ta Cm \(.*\)/\1 \2/p' "$top/man/novajob.conf.5" | tr _ - >"$T/b"
+	same 'variables in novajob.conf.5'
+}
+
+@test "the manual has every signal that is handled" {
+	grep -ohE '(sigaddset|sigaction)\([^)]*SIG[A-Z]+' "$top/src/sig.c" | grep -oE 'SIG[A-Z]+$' | grep -vx SIGCHLD >"$T/a"
+	sed -n '/^\.Sh SIGNALS/,/^\.Sh ENV/s/^\.It Dv //p' "$top/man/novajob.1" | sed 's/ , /\n/g' >"$T/b"
+	same 'signals in novajob.1'
 }
 
 # The settings' part of novajob.conf(5).
@@ -142,6 +265,26 @@ settings_section()
 	same 'settings for jobs in novajob.conf.5'
 }
 
+@test "the manual says of the right settings that they are one for the whole host" {
+	local name
+	for name in $(setting_names); do
+		[[ $(of_setting "$name" 'Set by') != *'whole host'* ]] || echo "$name"
+	done >"$T/a"
+	settings_section | sed -n -e '/^\.It Cm /{s/^\.It Cm //;h;}' -e '/; host)$/{g;p;}' >"$T/b"
+	same 'settings of the host in novajob.conf.5'
+}
+
+@test "the manual says the right type of each setting" {
+	local name
+	for name in $(setting_names); do
+		printf '%s %s\n' "$name" "$(of_setting "$name" Value | grep -oE '^[a-z]+')"
+	done >"$T/a"
+	# what is a list of names or one name for people is a text for the program
+	settings_section | sed -n -e '/^\.It Cm /{s/^\.It Cm //;h;}' -e '/^([a-z]/{s/^(\([a-z]*\)\( of names\)\?.*/\1\2/;H;g;s/\n/ /p;}' |
+		sed -e 's/ list of names$/ text/' -e 's/ name$/ text/' >"$T/b"
+	same 'types in novajob.conf.5'
+}
+
 @test "the manual says the right limits of times and numbers" {
 	local name low high
 	while read -r name low high; do
@@ -163,248 +306,23 @@ settings_section()
 	assert_output ""
 }
 
-@test "the settings file in the manual is one, and its values arrive" {
-	sed -n '/^\.Sh EXAMPLES/,$p' "$top/man/novajob.conf.5" | sed -n '/^\.Bd/,/^\.Ed/p' | grep -v '^\.' >"$T/conf"
-	run -0 novajob settings "--settings=$T/conf" --json
-	[[ $(jq -r '.flavor.value + " " + .image.value' <<<"$output") == 'm1.small, c1.small Debian 12 (CI)' ]]
-	[[ $(jq -r '[.[] | select(.from != "default")] | length' <<<"$output") == $(sed '/^\[/,$d' "$T/conf" | grep -c '^[a-z].*=') ]]
-}
-
-@test "the commands in the manual's examples work" {
-	local line count=0
-	mkdir bin
-	ln -s "$program" bin/novajob
-	while read -r line; do
-		line=${line//\\(dq/\"}
-		run -0 env PATH="$T/bin:$PATH" bash -c "$line"
-		[[ -n $output ]]
-		((++count))
-	done < <(sed -n 's/^\.Dl \$ //p' "$top/man/novajob.1")
-	((count >= 3))
-}
-
-@test "the arguments in the manual's config.toml are ones the program takes" {
-	local line args count=0
-	while read -r line; do
-		mapfile -t args < <(jq -r '.[]' <<<"$line")
-		run -0 novajob "${args[@]}" --help
-		((++count))
-	done < <(sed -n 's/^ *[a-z]*_args = \(\[.*\]\)$/\1/p' "$top/man/novajob.1")
-	((count == 4))
-}
-
-# ---- bash
-
-# complete_bash WORD…: what is offered for the last word, one a line.
-complete_bash()
-{
-	bash --norc --noprofile -c '
-		source "$1"
-		shift
-		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-		_novajob
-		((${#COMPREPLY[@]} == 0)) || printf "%s\n" "${COMPREPLY[@]}"
-	' - "$top/completions/novajob" "$@" 2>&1
-}
-
-@test "bash: the completion has the program's words, no more, no less" {
-	local command
-	words cmd >"$T/a"
-	complete_bash novajob '' >"$T/b"
-	same 'commands in bash'
-	words opt >"$T/a"
-	complete_bash novajob - >"$T/b"
-	same 'options in bash'
-	for command in $(words cmd); do
-		{
-			words opt
-			words opt "$command"
-		} >"$T/a"
-		complete_bash novajob "$command" - >"$T/b"
-		same "options of $command in bash"
-	done
-}
-
-@test "bash: words are completed where they belong" {
-	touch "$T/script.sh"
-	run -0 complete_bash novajob conf
-	assert_output config
-	run -0 complete_bash novajob --flavor = x ''
-	assert_line config
-	run -0 complete_bash novajob --flavor x -v c
-	assert_output $'config\ncleanup'
-	run -0 complete_bash novajob help pre
-	assert_output prepare
-	run -0 complete_bash novajob help prepare ''
-	assert_output ''
-	run -0 complete_bash novajob settings --js
-	assert_output --json
-	run -0 complete_bash novajob config --json
-	assert_output ''
-	run -0 complete_bash novajob config ''
-	assert_output ''
-	run -0 complete_bash novajob run scr
-	assert_output script.sh
-}
-
-@test "bash: values are completed, behind = and behind a blank" {
-	touch "$T/my.conf"
-	run -0 complete_bash novajob --compat =
-	assert_output $'none\npython'
-	run -0 complete_bash novajob --compat = py
-	assert_output python
-	run -0 complete_bash novajob --compat py
-	assert_output python
-	run -0 complete_bash novajob settings --trust-variables = y
-	assert_output yes
-	run -0 complete_bash novajob --settings my
-	assert_output my.conf
-	run -0 complete_bash novajob --flavor ''
-	assert_output ''
-}
-
-@test "bash: sourcing says nothing and completes novajob" {
-	run -0 bash --norc --noprofile -c 'source "$1" && complete -p novajob' - "$top/completions/novajob"
-	assert_output 'complete -F _novajob novajob'
-}
-
-# ---- fish
-
-# complete_fish LINE: the words offered, without their descriptions.
-complete_fish()
-{
-	fish --no-config -c 'source $argv[1]; complete -C "$argv[2]"' "$top/completions/novajob.fish" "$1" | cut -f 1
-}
-
-@test "fish: the completion has the program's words, no more, no less" {
-	command -v fish >/dev/null || skip "no fish"
-	local command
-	words cmd >"$T/a"
-	complete_fish 'novajob ' >"$T/b"
-	same 'commands in fish'
-	words opt | tr -d = >"$T/a"
-	complete_fish 'novajob -' >"$T/b"
-	same 'options in fish'
-	for command in $(words cmd); do
-		{
-			words opt
-			words opt "$command"
-		} | tr -d = >"$T/a"
-		complete_fish "novajob $command -" >"$T/b"
-		same "options of $command in fish"
-	done
-}
-
-@test "fish: the options that take a value are those of the program" {
-	command -v fish >/dev/null || skip "no fish"
-	local command
+@test "each page that the manual, README and help name is there, with the section that they name" {
+	local page section
 	{
-		words opt
-		for command in $(words cmd); do
-			words opt "$command"
-		done
-	} | grep '=' | tr -d = | sort -u >"$T/a"
-	sed -n 's/^complete -c novajob .*-l \([a-z-]*\) -[xr] .*/--\1/p' "$top/completions/novajob.fish" >"$T/b"
-	same 'valued options in fish'
-}
-
-@test "fish: words and values are completed where they belong" {
-	command -v fish >/dev/null || skip "no fish"
-	touch "$T/my.conf" "$T/script.sh"
-	run -0 complete_fish 'novajob conf'
-	assert_output config
-	run -0 complete_fish 'novajob help pre'
-	assert_output prepare
-	run -0 complete_fish 'novajob settings --js'
-	assert_output --json
-	run -0 complete_fish 'novajob config --js'
-	assert_output ''
-	run -0 complete_fish 'novajob --compat '
-	assert_output $'none\npython'
-	run -0 complete_fish 'novajob --compat=p'
-	assert_output --compat=python
-	run -0 complete_fish 'novajob --settings my'
-	assert_output my.conf
-	run -0 complete_fish 'novajob run scr'
-	assert_output script.sh
-	run -0 complete_fish 'novajob config '
-	assert_output ''
-}
-
-# ---- zsh
-
-# What the completion hands to _arguments and _describe, as words: the real functions need a terminal.
-zsh_words()
-{
-	zsh -f -c '
-		_arguments() {
-			local spec
-			for spec; do
-				# "(- *)--help[text]", "*-v[text]", "--name=[text]:value:action"
-				spec=${spec#\(*\)} spec=${spec#\*}
-				[[ $spec == -[-A-Za-z]* ]] && print -r -- "opt ${spec%%\[*}"
-			done
-			state=$want line=($command)
-			return 1
-		}
-		_describe() {
-			print -rl -- "cmd "${^${(P)4}%%:*}
-		}
-		want=$2 command=$3
-		f() { source "$1" }
-		f "$1"
-	' - "$top/completions/_novajob" "$@" | sort -u
-}
-
-@test "zsh: the completion has the program's words, no more, no less" {
-	command -v zsh >/dev/null || skip "no zsh"
-	local command
-	run -0 zsh -n "$top/completions/_novajob"
-	words cmd | sed 's/^/cmd /' >"$T/a"
-	zsh_words command '' | grep ^cmd >"$T/b"
-	same 'commands in zsh'
-	words opt | sed 's/^/opt /' >"$T/a"
-	zsh_words command '' | grep ^opt | grep -vx -e 'opt -s' -e 'opt -S' -e 'opt -C' >"$T/b"
-	same 'options in zsh'
-	for command in $(words cmd); do
-		{
-			words opt
-			words opt "$command"
-		} | sed 's/^/opt /' >"$T/a"
-		zsh_words operand "$command" | grep ^opt | grep -vx -e 'opt -s' -e 'opt -S' -e 'opt -C' >"$T/b"
-		same "options of $command in zsh"
-	done
-}
-
-# complete_zsh LINE: types it into a zsh on a pseudo-terminal, with TAB and return; prints the arguments that arrive.
-complete_zsh()
-{
-	cat >"$T/type.zsh" <<-'END'
-		zmodload zsh/zpty || exit 9
-		zpty z zsh -f -i
-		zpty -w z "PS1=; fpath=(${(q)1} \$fpath); autoload -Uz compinit; compinit -u -D"
-		zpty -w z "novajob() { print -r -- G\"OT:\$*:END\" }; print REA''DY"
-		zpty -r z out '*READY*'
-		zpty -w -n z "novajob $2"$'\t\n'
-		zpty -r z out '*GOT:*:END*'
-		print -r -- ${${out##*GOT:}%%:END*}
-		zpty -d z
-	END
-	timeout 60 zsh -f "$T/type.zsh" "$top/completions" "$1" 3>&-
-}
-
-@test "zsh: words and values are completed where they belong, on a terminal" {
-	command -v zsh >/dev/null || skip "no zsh"
-	zsh -f -c 'zmodload zsh/zpty' 2>/dev/null || skip "no zsh/zpty"
-	touch "$T/my.conf"
-	run -0 complete_zsh conf
-	assert_output config
-	run -0 complete_zsh 'settings --js'
-	assert_output 'settings --json'
-	run -0 complete_zsh '--compat=py'
-	assert_output --compat=python
-	run -0 complete_zsh 'help clea'
-	assert_output 'help cleanup'
-	run -0 complete_zsh 'settings --settings=my'
-	assert_output 'settings --settings=my.conf'
+		grep -ohE '^\.Xr novajob[a-z.-]* [0-9]' "$top"/man/*.[157] | sed 's/^\.Xr \(.*\) \(.\)/\1.\2/'
+		grep -ohE 'novajob[a-z.-]*\([157]\)' "$top"/README.md "$top"/HACKING.md "$top"/src/*.[ch] "$top"/completions/* | sed 's/(\(.\))/.\1/'
+	} | sort -u >"$T/pages"
+	(($(wc -l <"$T/pages") >= 7))
+	while read -r page; do
+		[[ -e $top/man/$page ]] || fail "there is no page $page"
+	done <"$T/pages"
+	# "novajob.conf(5), THE WARM POOL and SECOND CHOICES", in help
+	while IFS=$'\t' read -r page section; do
+		grep -qx "\.Sh $section" "$top/man/$page" || fail "$page has no section $section"
+	done < <(sed -n 's/^\t\.see = "\(.*\)",$/\1/p' "$top"/src/cmd_*.c |
+		sed -n 's/^\(novajob[a-z.-]*\)(\(.\)), \([A-Z].*\)/\1.\2\t\3/p' | sed 's/^\([^\t]*\)\t\(.*\) and \(.*\)/\1\t\2\n\1\t\3/')
+	# every page stands in novajob(1)'s SEE ALSO
+	find "$top/man" -name '*.[157]' -printf '%f\n' | grep -vx novajob.1 >"$T/a"
+	sed -n '/^\.Sh SEE ALSO/,$s/^\.Xr \(novajob[^ ]*\) \(.\).*/\1.\2/p' "$top/man/novajob.1" >"$T/b"
+	same 'pages in SEE ALSO'
 }

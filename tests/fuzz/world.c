@@ -20,6 +20,7 @@ struct world world = { .out_fd = -1, .err_fd = -1, .in_fd = -1 };
 /* What the linker calls instead of the functions without __wrap_. */
 int64_t __wrap_clock_ms(void);
 bool __wrap_sig_stopped(void);
+bool __wrap_sig_seen(void);
 int __wrap_sig_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ms);
 bool __wrap_limit_sleep(struct limit l, int64_t ms);
 uint32_t __wrap_arc4random(void);
@@ -79,6 +80,34 @@ __wrap_sig_stopped(void)
 	return world.stopped;
 }
 
+bool
+__wrap_sig_seen(void)
+{
+	return world.stopped;
+}
+
+/* Of which each child's pidfd is a duplicate: readable when world.has_ended, once it was told so. */
+static int
+end_fd(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	CHECK(fd >= 0);
+	return fd;
+}
+
+static void
+tell_end(void)
+{
+	eventfd_t ignored;
+
+	(void)eventfd_read(end_fd(), &ignored); /* EAGAIN: nothing to take back */
+	if (world.has_ended)
+		CHECK(eventfd_write(end_fd(), 1) == 0);
+}
+
 /* The same words each time: an input can hold them. */
 uint32_t
 __wrap_arc4random(void)
@@ -93,6 +122,7 @@ __wrap_sig_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ms)
 
 	if (world.step != NULL)
 		world.step();
+	tell_end();
 	ready = (int)TEMP_FAILURE_RETRY(poll(fds, n, 0)); /* libFuzzer has a timer */
 	CHECK(ready >= 0);
 	if (ready == 0) /* not all of it: the next step may end the wait */
@@ -144,7 +174,7 @@ __wrap_proc_start(struct proc *p, const struct proc_spec *spec, struct fault *f)
 	}
 	*p = (struct proc)PROC_INIT;
 	p->pid = 1; /* never used: nobody kills here */
-	p->pidfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	p->pidfd = fcntl(end_fd(), F_DUPFD_CLOEXEC, 3);
 	CHECK(p->pidfd >= 0);
 	if (spec->in == PROC_PIPE)
 		make_pipe(&p->in_fd, &world.in_fd, false);
