@@ -134,8 +134,8 @@ const struct cmd cmd_doctor = {
 	.help = "check everything a job will need, and say what to do",
 	.details = "One line per check: ok, warn or FAIL, the check, and what to do. Looks at the\n"
 	           "settings, the host, the cloud, gitlab-runner's config.toml and unit, and the\n"
-	           "timers of sweep and pool. Creates nothing, but for --boot. Run it as the runner's\n"
-	           "user, in its environment.\n",
+	           "timers of sweep and pool. Creates nothing, but for --boot. Run it as the\n"
+	           "runner's user, in its environment.\n",
 	.example = "doctor",
 	.see = "novajob-doctor(7)",
 	.min_args = 0,

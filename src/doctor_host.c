@@ -92,7 +92,7 @@ check_bastion(struct doctor *d)
 		doctor_tell_fault(d, "bastion", &f);
 	else if (strncmp(said, "SSH-", 4) == 0)
 		doctor_tell(d, DOCTOR_OK, "bastion", "%s lets us in", d->st->ssh_proxy_jump);
-	else if (strstr(said, "open failed") != NULL)
+	else if (strstr(said, "forwarding failed") != NULL)
 		doctor_tell(d, DOCTOR_WARN, "bastion", "%s lets us in, but leads not even to itself (%.*s): see that its AllowTcpForwarding and "
 		    "PermitOpen let connections to the servers through", d->st->ssh_proxy_jump, (int)strcspn(said, "\r\n"), said);
 	else

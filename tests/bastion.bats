@@ -125,7 +125,7 @@ bastion_up() {
 	echo 'AllowTcpForwarding no' >>"$T/sshd_config"
 	bastion_up
 	run -0 doctor
-	assert_line --regexp "^warn +bastion +$who lets us in, but leads not even to itself \(.*open failed"
+	assert_line --regexp "^warn +bastion +$who lets us in, but leads not even to itself \(.*forwarding failed"
 	set_to ssh /nonexistent/ssh
 	run -0 doctor
 	assert_line --regexp '^FAIL +bastion +.*/nonexistent/ssh'
