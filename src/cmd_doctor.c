@@ -4,24 +4,20 @@
  * One line per check: ok, warn or FAIL, and what to do. The checks are in
  * doctor_*.c.
  */
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "clock.h"
 #include "doctor.h"
 #include "json.h"
-#include "pool_shape.h"
 #include "proc.h"
 #include "ssh.h"
 #include "text.h"
 #include "version.h"
 #include "xalloc.h"
 
-#define POOL_FILLED_S 1800
+#define CALL_MS INT64_C(60000)
 
 struct doctor_opts {
 	bool json, boot;
@@ -64,6 +60,12 @@ doctor_tell_fault(struct doctor *d, const char *check, const struct fault *f)
 	doctor_tell(d, DOCTOR_FAIL, check, "%s%s%s", f->text, f->hint[0] == '\0' ? "" : "; ", f->hint);
 }
 
+struct limit
+doctor_limit(void)
+{
+	return limit_in(CALL_MS, STOP_AT_ONCE);
+}
+
 char *
 doctor_output(const char *const *words, int *exit_code, struct fault *f)
 {
@@ -74,7 +76,7 @@ doctor_output(const char *const *words, int *exit_code, struct fault *f)
 
 	strv_add_all(&argv, words);
 	ssh_env(&env);
-	if (!proc_run(&spec, NULL, 65536, limit_in(DOCTOR_CALL_MS, STOP_AT_ONCE), &out, &err, &r, f))
+	if (!proc_run(&spec, NULL, 65536, doctor_limit(), &out, &err, &r, f))
 		return NULL;
 	if (r.kind != PROC_EXITED) {
 		(void)fault_set(f, FAULT_SETTING, "'%s' was killed by signal %d", words[0], r.code);
@@ -99,50 +101,27 @@ check_settings(struct doctor *d)
 		    "python: every job may choose flavor, image, network, key pair, group and user, unless allow-x says less");
 }
 
-/* Are the pools possible, and does somebody fill them? Asks no cloud. */
-static void
-check_pool(struct doctor *d, const struct context *ctx)
-{
-	const struct settings_from from = { .flags = ctx->flags, .file = ctx->settings_file, .compat = ctx->compat };
-	auto_pool_wants struct pool_wants w = POOL_WANTS_INIT;
-	auto_free char *lock = xasprintf("%s/pool.lock", d->st->state_dir);
-	int64_t wanted = 0;
-	struct stat st;
-	struct fault f;
-
-	if (!pool_wants_load(&w, &from, &f)) {
-		doctor_tell_fault(d, "pool", &f);
-		return;
-	}
-	for (size_t i = 0; i < w.len; i++)
-		wanted += w.v[i].st.pool;
-	if (wanted == 0)
-		doctor_tell(d, DOCTOR_OK, "pool", "none is wanted: each job's server is made when the job comes");
-	else if (stat(lock, &st) != 0 || clock_unix() - (int64_t)st.st_mtim.tv_sec > POOL_FILLED_S)
-		doctor_tell(d, DOCTOR_WARN, "pool", "%" PRId64 " servers are wanted, but no 'novajob pool fill' worked in the last %d minutes: is its "
-		    "timer there?", wanted, POOL_FILLED_S / 60);
-	else
-		doctor_tell(d, DOCTOR_OK, "pool", "%" PRId64 " servers are wanted; 'novajob pool status' shows what is there", wanted);
-}
-
 static bool
 doctor(struct context *ctx, struct fault *f)
 {
 	const struct doctor_opts *o = ctx->opts;
-	struct doctor d = { .st = &ctx->settings, .json = o->json, .config = o->config, .instances = -1 };
+	struct doctor d = { .ctx = ctx, .st = &ctx->settings, .json = o->json, .config = o->config,
+		.quota = { .instances = -1, .cores = -1, .ram = -1 } };
 
-	os_client_init(&d.c, d.st, false, limit_in(DOCTOR_CALL_MS, STOP_AT_ONCE));
+	os_client_init(&d.c, d.st, false, doctor_limit());
 	check_settings(&d);
 	doctor_host(&d);
-	doctor_cloud(&d);
+	d.cloud = doctor_cloud(&d);
+	if (d.cloud)
+		doctor_names(&d);
 	doctor_keys(&d);
 	doctor_runner(&d);
-	check_pool(&d, ctx);
+	doctor_units(&d);
 	os_client_end(&d.c);
 	if (o->boot && d.counts[DOCTOR_FAIL] > 0)
 		doctor_tell(&d, DOCTOR_FAIL, "boot", "not tried: mend what is above first");
 	else if (o->boot)
-		doctor_boot(&d, ctx);
+		doctor_boot(&d);
 	if (d.counts[DOCTOR_FAIL] == 0)
 		return true;
 	return fault_set(f, FAULT_SETTING, "doctor: %zu checks failed, %zu warnings", d.counts[DOCTOR_FAIL],
@@ -154,10 +133,11 @@ const struct cmd cmd_doctor = {
 	.args = "[--json] [--boot] [--config=FILE]",
 	.help = "check everything a job will need, and say what to do",
 	.details = "One line per check: ok, warn or FAIL, the check, and what to do. Looks at the\n"
-	           "settings, the host, the cloud, and gitlab-runner's config.toml and unit. Creates\n"
-	           "nothing, but for --boot. Run it as the runner's user, in its environment.\n",
+	           "settings, the host, the cloud, gitlab-runner's config.toml and unit, and the\n"
+	           "timers of sweep and pool. Creates nothing, but for --boot. Run it as the\n"
+	           "runner's user, in its environment.\n",
 	.example = "doctor",
-	.see = "novajob-troubleshooting(7)",
+	.see = "novajob-doctor(7)",
 	.min_args = 0,
 	.max_args = 0,
 	.flags = CMD_SETTINGS,

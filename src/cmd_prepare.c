@@ -136,10 +136,7 @@ write_ready(struct record *r, void *arg, struct fault *f)
 
 	if (!building_still_mine(r, b, f))
 		return false;
-	r->phase = PHASE_READY;
-	strv_free(&r->addresses);
-	strv_add_all(&r->addresses, (const char *const *)b->record.addresses.v);
-	r->address = xstrdup(b->record.address);
+	record_set_ready(r, &b->record);
 	r->create_ms = b->record.create_ms;
 	r->build_ms = b->record.build_ms;
 	r->ssh_ms = b->record.ssh_ms;

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "account.h"
@@ -523,6 +524,8 @@ sweep(struct context *ctx, struct fault *f)
 	s.pool_host = pool_host(s.st->state_dir, false, f);
 	os_client_init(&s.c, s.st, true, s.limit);
 	ok = work(&s, f);
+	if (ok)
+		(void)futimens(alone, NULL); /* doctor looks how long ago that was */
 	sweep_shares(&s, &state);
 	if (!s.opts->dry_run)
 		give_account(&s, ok || f->class == FAULT_LEFT);

@@ -8,8 +8,12 @@
 
 #include "doctor.h"
 #include "event.h"
+#include "keys.h"
 #include "openstack.h"
 #include "record.h"
+#include "ssh.h"
+#include "ssh_share.h"
+#include "text.h"
 #include "xalloc.h"
 
 #define MIN_FREE (INT64_C(16) * 1024 * 1024) /* bytes: some thousand records */
@@ -27,7 +31,7 @@ check_programs(struct doctor *d)
 		doctor_tell_fault(d, "ssh", &f);
 	else
 		doctor_tell(d, DOCTOR_OK, "ssh", "%.*s", (int)strcspn(ssh, "\n"), ssh);
-	if (!os_client_version(&d->c, limit_in(DOCTOR_CALL_MS, STOP_AT_ONCE), &f))
+	if (!os_client_version(&d->c, doctor_limit(), &f))
 		doctor_tell_fault(d, "openstack", &f);
 	else
 		doctor_tell(d, DOCTOR_OK, "openstack", "python-openstackclient %s", d->c.version);
@@ -37,21 +41,29 @@ static void
 check_state(struct doctor *d)
 {
 	auto_state struct state s = STATE_INIT;
+	auto_free char *share = NULL;
 	struct statvfs v;
 	struct fault f;
+	size_t warned = d->counts[DOCTOR_WARN];
 
 	if (!state_open(&s, d->st->state_dir, NULL, true, &f)) {
 		doctor_tell_fault(d, "state-dir", &f);
 		return;
 	}
-	if (access(s.dir, W_OK) != 0)
+	if (access(s.dir, W_OK) != 0) {
 		doctor_tell(d, DOCTOR_FAIL, "state-dir", "'%s' cannot be written to by this user", s.dir);
-	else if (statvfs(s.dir, &v) == 0 && (int64_t)v.f_bavail * (int64_t)v.f_frsize < MIN_FREE)
+		return;
+	}
+	if (statvfs(s.dir, &v) == 0 && (int64_t)v.f_bavail * (int64_t)v.f_frsize < MIN_FREE)
 		doctor_tell(d, DOCTOR_WARN, "state-dir", "'%s' has less than 16 MiB free: prepare fails when it is full", s.dir);
-	else
-		doctor_tell(d, DOCTOR_OK, "state-dir", "%s", s.dir);
 	if (strncmp(s.dir, "/tmp/", 5) == 0 || strncmp(s.dir, "/var/tmp/", 9) == 0 || strncmp(s.dir, "/run/", 5) == 0)
 		doctor_tell(d, DOCTOR_WARN, "state-dir", "'%s' does not outlive a reboot or a cleaner: use /var/lib/novajob", s.dir);
+	share = share_path(&s, "0123456789abcdef");
+	if (d->st->ssh_share && share == NULL)
+		doctor_tell(d, DOCTOR_WARN, "state-dir", "'%s' is too long a name for the socket of a shared connection: each stage "
+		    "connects by itself", s.dir);
+	if (d->counts[DOCTOR_WARN] == warned)
+		doctor_tell(d, DOCTOR_OK, "state-dir", "%s", s.dir);
 }
 
 static void
@@ -63,6 +75,30 @@ check_user(struct doctor *d)
 		doctor_tell(d, DOCTOR_FAIL, "user", "user id %u has no passwd entry: ssh refuses to work for it", geteuid());
 	else
 		doctor_tell(d, DOCTOR_OK, "user", "%s", pw->pw_name);
+}
+
+/* Through the bastion to its own sshd, which says who it is. */
+static void
+check_bastion(struct doctor *d)
+{
+	auto_strv struct strv argv = STRV_INIT;
+	auto_free char *said = NULL;
+	struct fault f;
+	int code = 0;
+
+	if (d->st->ssh_proxy_jump == NULL || d->st->ssh_proxy_key == NULL || d->st->ssh_proxy_known_hosts == NULL)
+		return; /* told by the settings' check */
+	ssh_bastion_argv(&argv, d->st);
+	said = doctor_output((const char *const *)argv.v, &code, &f);
+	if (said == NULL)
+		doctor_tell_fault(d, "bastion", &f);
+	else if (strncmp(said, "SSH-", 4) == 0)
+		doctor_tell(d, DOCTOR_OK, "bastion", "%s lets us in", d->st->ssh_proxy_jump);
+	else if (strstr(said, "forwarding failed") != NULL)
+		doctor_tell(d, DOCTOR_WARN, "bastion", "%s lets us in, but leads not even to itself (%.*s): see that its AllowTcpForwarding and "
+		    "PermitOpen let connections to the servers through", d->st->ssh_proxy_jump, (int)strcspn(said, "\r\n"), said);
+	else
+		doctor_tell(d, DOCTOR_FAIL, "bastion", "%s does not let us in: %s", d->st->ssh_proxy_jump, text_tail(said, 1));
 }
 
 /* Does the private key belong to the key pair? Type and key are compared, not the comment. */
@@ -87,7 +123,9 @@ check_key_pair(struct doctor *d, const char *ours)
 
 	if (d->st->key_pair == NULL)
 		doctor_tell(d, DOCTOR_WARN, "key-pair", "not set: the image has to bring the public key itself");
-	else if (!os_keypair_public(&d->c, d->st->key_pair, limit_in(DOCTOR_CALL_MS, STOP_AT_ONCE), &theirs, &f))
+	else if (!d->cloud)
+		return;
+	else if (!os_keypair_public(&d->c, d->st->key_pair, doctor_limit(), &theirs, &f))
 		doctor_tell_fault(d, "key-pair", &f);
 	else
 		compare_keys(d, ours, theirs);
@@ -131,6 +169,12 @@ check_job_keys(struct doctor *d)
 void
 doctor_keys(struct doctor *d)
 {
+	struct fault f;
+
+	if (!keys_check_user_data(d->st, &f))
+		doctor_tell_fault(d, "user-data", &f);
+	else if (d->st->user_data != NULL)
+		doctor_tell(d, DOCTOR_OK, "user-data", "%s", d->st->user_data);
 	if (settings_keys_per_job(d->st))
 		check_job_keys(d);
 	else if (d->st->private_key != NULL) /* else told by the settings' check */
@@ -158,4 +202,5 @@ doctor_host(struct doctor *d)
 	check_state(d);
 	check_log(d);
 	check_programs(d);
+	check_bastion(d);
 }

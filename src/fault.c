@@ -11,7 +11,7 @@
 #include "secret.h"
 #include "text.h"
 
-/* Format into f->text behind the prefix that is there already, then make it one printable line. */
+/* Format into f->text, as one printable line. */
 static void ATTR_PRINTF(2, 0)
 fill(struct fault *f, const char *fmt, va_list ap)
 {
@@ -23,15 +23,22 @@ fill(struct fault *f, const char *fmt, va_list ap)
 	text_one_line(f->text, sizeof(f->text), hidden);
 }
 
+/* A new fault. */
+static void ATTR_PRINTF(3, 0)
+begin(struct fault *f, enum fault_class class, const char *fmt, va_list ap)
+{
+	fault_clear(f);
+	f->class = class;
+	fill(f, fmt, ap);
+}
+
 bool
 fault_set(struct fault *f, enum fault_class class, const char *fmt, ...)
 {
 	va_list ap;
 
-	fault_clear(f);
-	f->class = class;
 	va_start(ap, fmt);
-	fill(f, fmt, ap);
+	begin(f, class, fmt, ap);
 	va_end(ap);
 	return false;
 }
@@ -43,10 +50,8 @@ fault_errno(struct fault *f, enum fault_class class, const char *fmt, ...)
 	size_t used;
 	va_list ap;
 
-	fault_clear(f);
-	f->class = class;
 	va_start(ap, fmt);
-	fill(f, fmt, ap);
+	begin(f, class, fmt, ap);
 	va_end(ap);
 	used = strlen(f->text);
 	(void)snprintf(f->text + used, sizeof(f->text) - used, ": %s", strerror(saved));

@@ -321,13 +321,14 @@ os_quota(struct os_client *c, struct limit limit, struct os_quota *q, struct fau
 		{ "totalInstancesUsed", "instances_used", offsetof(struct os_quota, instances_used) },
 		{ "maxTotalCores", "total_cores", offsetof(struct os_quota, cores) },
 		{ "totalCoresUsed", "total_cores_used", offsetof(struct os_quota, cores_used) },
+		{ "maxTotalRAMSize", "total_ram", offsetof(struct os_quota, ram) },
 	};
 	auto_strv struct strv words = STRV_INIT;
 	auto_answer struct os_answer a = OS_ANSWER_INIT;
 	size_t i;
 	const json_t *o;
 
-	*q = (struct os_quota){ .instances = -1, .instances_used = -1, .cores = -1, .cores_used = -1 };
+	*q = (struct os_quota){ .instances = -1, .instances_used = -1, .cores = -1, .cores_used = -1, .ram = -1 };
 	strv_add_all(&words, (const char *const[]){ "limits", "show", "--absolute", "-f", "json", NULL });
 	if (!os_client_call(c, &words, OS_JSON, false, "show the project's limits", limit, &a, f))
 		return false;
@@ -335,6 +336,23 @@ os_quota(struct os_client *c, struct limit limit, struct os_quota *q, struct fau
 		for (size_t n = 0; n < ARRAY_LEN(names); n++)
 			if (strcmp(json_str(o, "Name"), names[n].old) == 0 || strcmp(json_str(o, "Name"), names[n].new) == 0)
 				*(int64_t *)(void *)((char *)q + names[n].offset) = json_int(o, "Value", -1);
+	return true;
+}
+
+bool
+os_zones(struct os_client *c, struct limit limit, struct strv *zones, struct fault *f)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_answer struct os_answer a = OS_ANSWER_INIT;
+	size_t i;
+	const json_t *o;
+
+	strv_add_all(&words, (const char *const[]){ "availability", "zone", "list", "--compute", "-f", "json", NULL });
+	if (!os_client_call(c, &words, OS_JSON, false, "list the availability zones", limit, &a, f))
+		return false;
+	json_array_foreach(a.json, i, o)
+		if (strcmp(json_str(o, "Zone Status"), "available") == 0)
+			strv_add(zones, json_str(o, "Zone Name"));
 	return true;
 }
 

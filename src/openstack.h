@@ -132,9 +132,12 @@ bool os_show(struct os_client *c, const char *kind, const char *name, struct lim
 
 /* The project's limits and what is used of them; -1 = not told, or no limit. */
 struct os_quota {
-	int64_t instances, instances_used, cores, cores_used;
+	int64_t instances, instances_used, cores, cores_used, ram; /* ram: MiB */
 };
 bool os_quota(struct os_client *c, struct limit limit, struct os_quota *q, struct fault *f) ATTR_MUST_USE;
+
+/* The names of the availability zones that servers may be in, appended to zones. */
+bool os_zones(struct os_client *c, struct limit limit, struct strv *zones, struct fault *f) ATTR_MUST_USE;
 
 /* The public key of a key pair, one line; the caller's. */
 bool os_keypair_public(struct os_client *c, const char *name, struct limit limit, char **key, struct fault *f)

@@ -346,10 +346,7 @@ write_ready(struct record *r, void *arg, struct fault *f)
 
 	if (!building_still_mine(r, b, f))
 		return false;
-	r->phase = PHASE_READY;
-	strv_free(&r->addresses);
-	strv_add_all(&r->addresses, (const char *const *)b->record.addresses.v);
-	r->address = xstrdup(b->record.address);
+	record_set_ready(r, &b->record);
 	(void)json_object_set_new(r->pool, "since", json_integer((json_int_t)clock_unix())); /* fails with no memory only */
 	return true;
 }

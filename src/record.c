@@ -33,6 +33,16 @@ static const char *const phases[] = {
 	[PHASE_CLAIMED] = "claimed",   [PHASE_HELD] = "held",
 };
 
+void
+record_set_ready(struct record *r, const struct record *now)
+{
+	r->phase = PHASE_READY;
+	strv_free(&r->addresses);
+	strv_add_all(&r->addresses, (const char *const *)now->addresses.v);
+	free(r->address);
+	r->address = xstrdup(now->address);
+}
+
 const char *
 phase_name(enum phase p)
 {

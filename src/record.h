@@ -106,6 +106,9 @@ bool record_forget(const struct state *s, const struct record *was, struct fault
 /* May the record's server still be of use: is it being made, a job's, or held? */
 bool record_is_live(const struct record *r);
 
+/* The server answers over ssh: r gets from `now` where. */
+void record_set_ready(struct record *r, const struct record *now);
+
 /* The phase's name, as in the file. */
 const char *phase_name(enum phase p);
 

@@ -221,16 +221,22 @@ take_file_line(void *context, const struct settings_section *section, int settin
 	return setting_parse(setting, value, &v, f) || fault_wrap(f, "%s: %s", where, setting_infos[setting].name);
 }
 
+const char *
+settings_path(const char *flag, bool *may_miss)
+{
+	const char *path = flag != NULL ? flag : getenv(ENV_PREFIX "SETTINGS");
+
+	*may_miss = path == NULL || path[0] == '\0';
+	return *may_miss ? SETTINGS_DEFAULT_FILE : path;
+}
+
 static bool
 from_file(struct loader *l, const char *flag, struct fault *f)
 {
-	const char *path = flag;
+	bool may_miss;
+	const char *path = settings_path(flag, &may_miss);
 
-	if (path == NULL)
-		path = getenv(ENV_PREFIX "SETTINGS");
-	if (path == NULL || path[0] == '\0')
-		return settings_file_read(SETTINGS_DEFAULT_FILE, true, take_file_line, l, f);
-	return settings_file_read(path, false, take_file_line, l, f);
+	return settings_file_read(path, may_miss, take_file_line, l, f);
 }
 
 /* Split "NAME=value"; the name without the prefix is the caller's. NULL when the entry has another prefix. */

@@ -114,6 +114,10 @@ struct settings_from {
  */
 bool settings_load(struct settings *s, const struct settings_from *from, struct fault *f) ATTR_MUST_USE;
 
+/* The settings file that counts: that of --settings (may be NULL), else of NOVAJOB_SETTINGS, else the default, which need
+ * not be there. Borrowed. */
+const char *settings_path(const char *flag, bool *may_miss);
+
 /* What prepare needs and has no default (flavor, image, private key …) is set, and files named are there to be read?
  * FAULT_SETTING names what is not. */
 bool settings_complete(const struct settings *s, struct fault *f) ATTR_MUST_USE;

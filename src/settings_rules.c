@@ -159,6 +159,16 @@ settings_map_ok(const char *map, struct fault *f)
 	return true;
 }
 
+void
+settings_map_images(const char *map, struct strv *images)
+{
+	auto_entry struct entry e = { .pattern = NULL };
+
+	while (next_entry(&map, &e))
+		if (e.image != NULL)
+			strv_add(images, e.image);
+}
+
 /* The patterns of a map, for people; the caller's. */
 static char *
 patterns_of(const char *map)

@@ -20,6 +20,9 @@ bool settings_allowed(const struct settings *s, int setting, const char *variabl
  */
 bool settings_map_ok(const char *map, struct fault *f) ATTR_MUST_USE;
 
+/* The images that a value of image-map leads to, appended to images. */
+void settings_map_images(const char *map, struct strv *images);
+
 /*
  * The image for a job whose image: is `wish` ("" = it names none): *image is the caller's, NULL: the wish does not
  * count; *as_is: it is the wish itself, and has to be allowed as another wish for an image. FAULT_WISH when the operator refuses it, or has no image for it.

@@ -140,17 +140,13 @@ ssh_stage_new(struct ssh_stage *s)
 		    arc4random());
 }
 
-/*
- * The bastion's ssh as a ProxyCommand: -J would not give it options of its own. ssh runs it by /bin/sh; all of it is the
- * operator's, of alphabets without anything a shell would heed (settings.c), and %h, which is a number.
- */
+/* The bastion's own ssh; `to`: where it leads on to, as -W takes it. -J would not give it options of its own. */
 static void
-proxy_argv(struct strv *argv, const struct settings *st)
+bastion_argv(struct strv *argv, const struct settings *st, const char *to)
 {
 	const char *at = strrchr(st->ssh_proxy_jump, '@');
 	const char *host = at == NULL ? st->ssh_proxy_jump : at + 1;
 	const char *colon = strrchr(host, ':');
-	auto_buf struct buf b = BUF_INIT;
 	size_t len = strlen(host);
 
 	if (colon != NULL && strchr(colon, ']') == NULL)
@@ -161,15 +157,45 @@ proxy_argv(struct strv *argv, const struct settings *st)
 		host++;
 		len -= 2;
 	}
-	buf_printf(&b, "ProxyCommand=%s -F none", st->ssh);
-	for (size_t i = 0; i < ARRAY_LEN(fixed_options); i++)
-		buf_printf(&b, " -o %s", fixed_options[i]);
-	buf_printf(&b, " -o ControlMaster=no -o ControlPath=none");
-	buf_printf(&b, " -o StrictHostKeyChecking=yes -o UserKnownHostsFile=%s -i %s", st->ssh_proxy_known_hosts,
-	    st->ssh_proxy_key);
-	if (at != NULL)
-		buf_printf(&b, " -l %.*s", (int)(at - st->ssh_proxy_jump), st->ssh_proxy_jump);
-	buf_printf(&b, " -p %s -W '[%%h]:%%p' -- %.*s", colon == NULL ? "22" : colon + 1, (int)len, host);
+	strv_add_all(argv, (const char *const[]){ st->ssh, "-F", "none", NULL });
+	for (size_t i = 0; i < ARRAY_LEN(fixed_options); i++) {
+		strv_add(argv, "-o");
+		strv_add(argv, fixed_options[i]);
+	}
+	strv_add_all(argv, (const char *const[]){ "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o",
+	    "StrictHostKeyChecking=yes", "-o", NULL });
+	strv_addf(argv, "UserKnownHostsFile=%s", st->ssh_proxy_known_hosts);
+	strv_add_all(argv, (const char *const[]){ "-i", st->ssh_proxy_key, NULL });
+	if (at != NULL) {
+		strv_add(argv, "-l");
+		strv_addf(argv, "%.*s", (int)(at - st->ssh_proxy_jump), st->ssh_proxy_jump);
+	}
+	strv_add_all(argv, (const char *const[]){ "-p", colon == NULL ? "22" : colon + 1, "-W", to, "--", NULL });
+	strv_addf(argv, "%.*s", (int)len, host);
+}
+
+void
+ssh_bastion_argv(struct strv *argv, const struct settings *st)
+{
+	const char *colon = strrchr(st->ssh_proxy_jump, ':');
+	auto_free char *to = xasprintf("localhost:%s", colon == NULL || strchr(colon, ']') != NULL ? "22" : colon + 1);
+
+	bastion_argv(argv, st, to);
+}
+
+/*
+ * The bastion's ssh as a ProxyCommand. ssh runs it by /bin/sh; all of it is the operator's, of alphabets without anything
+ * a shell would heed (settings.c), and %h, which is a number.
+ */
+static void
+proxy_argv(struct strv *argv, const struct settings *st)
+{
+	auto_strv struct strv words = STRV_INIT;
+	auto_buf struct buf b = BUF_INIT;
+
+	bastion_argv(&words, st, "'[%h]:%p'");
+	for (size_t i = 0; i < words.len; i++)
+		buf_printf(&b, "%s%s", i == 0 ? "ProxyCommand=" : " ", words.v[i]);
 	strv_add(argv, "-o");
 	strv_add(argv, buf_str(&b));
 }

@@ -56,6 +56,9 @@ void ssh_stage_argv(struct strv *argv, const struct ssh_target *t, const struct 
 /* argv for the connection at t->control itself, which lasts until it is ended, and runs nothing. */
 void ssh_master_argv(struct strv *argv, const struct ssh_target *t);
 
+/* argv for a look at the bastion of ssh-proxy-jump, which has to be set: through it to its own sshd, which says "SSH-…". */
+void ssh_bastion_argv(struct strv *argv, const struct settings *st);
+
 /* argv for ending the stage's processes: session of process id pid (0 = not known), grace in seconds from TERM to KILL. */
 void ssh_stop_argv(struct strv *argv, const struct ssh_target *t, const struct ssh_stage *s, int64_t pid,
     int64_t grace_s);

@@ -27,14 +27,11 @@ strv_add(struct strv *sv, const char *s)
 void
 strv_addf(struct strv *sv, const char *fmt, ...)
 {
-	char *s = NULL;
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&s, fmt, ap) < 0)
-		s = NULL;
+	take(sv, xvasprintf(fmt, ap));
 	va_end(ap);
-	take(sv, s == NULL ? xstrdup("") : s);
 }
 
 void

@@ -45,14 +45,21 @@ xstrndup(const char *s, size_t n)
 }
 
 char *
-xasprintf(const char *fmt, ...)
+xvasprintf(const char *fmt, va_list ap)
 {
 	char *s = NULL;
+
+	return not_null(vasprintf(&s, fmt, ap) < 0 ? NULL : s);
+}
+
+char *
+xasprintf(const char *fmt, ...)
+{
 	va_list ap;
+	char *s;
 
 	va_start(ap, fmt);
-	if (vasprintf(&s, fmt, ap) < 0)
-		s = NULL;
+	s = xvasprintf(fmt, ap);
 	va_end(ap);
-	return not_null(s);
+	return s;
 }

@@ -7,6 +7,7 @@
 #ifndef NOVAJOB_XALLOC_H
 #define NOVAJOB_XALLOC_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #include "util.h"
@@ -25,5 +26,6 @@ char *xstrndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull))
 
 /* asprintf(3). */
 char *xasprintf(const char *fmt, ...) ATTR_PRINTF(1, 2) __attribute__((malloc, returns_nonnull));
+char *xvasprintf(const char *fmt, va_list ap) ATTR_PRINTF(1, 0) __attribute__((malloc, returns_nonnull));
 
 #endif

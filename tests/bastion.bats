@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # bastion.bats - servers that are reached through another host only: ssh-proxy-jump.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	T=$BATS_TEST_TMPDIR
 	ssh-keygen -q -t ed25519 -N '' -f "$T/bastion-host"
@@ -107,4 +97,36 @@ bastion_up() {
 	assert_output --partial "the bastion's host key is not the one of ssh-proxy-known-hosts"
 	refute_output --partial 'another machine answers'
 	novajob cleanup
+}
+
+@test "doctor goes through the bastion to its own sshd, and says what keeps it from there" {
+	# no cloud is asked
+	doctor() {
+		novajob doctor --openstack=false | grep ' bastion '
+	}
+	local who
+	who="$(id -un)@127.0.0.1:$PORT"
+	run -0 doctor
+	assert_line --regexp "^FAIL +bastion +$who does not let us in: .*Connection refused"
+	bastion_up
+	run -0 doctor
+	assert_line --regexp "^ok +bastion +$who lets us in"
+	set_to ssh-proxy-key "$CLOUD/id_ed25519"
+	run -0 doctor
+	assert_line --regexp "^FAIL +bastion +$who does not let us in: .*Permission denied"
+	set_to ssh-proxy-key "$T/bastion-key"
+	echo "[127.0.0.1]:$PORT $(cut -d' ' -f1,2 "$T/bastion-key.pub")" >"$T/other"
+	set_to ssh-proxy-known-hosts "$T/other"
+	run -0 doctor
+	assert_line --regexp "^FAIL +bastion +$who does not let us in: .*Host key verification failed"
+	set_to ssh-proxy-known-hosts "$T/known"
+	kill "$(cat "$T/pid")"
+	wait_for 10 test ! -e "$T/pid"
+	echo 'AllowTcpForwarding no' >>"$T/sshd_config"
+	bastion_up
+	run -0 doctor
+	assert_line --regexp "^warn +bastion +$who lets us in, but leads not even to itself \(.*forwarding failed"
+	set_to ssh /nonexistent/ssh
+	run -0 doctor
+	assert_line --regexp '^FAIL +bastion +.*/nonexistent/ssh'
 }

@@ -1,20 +1,10 @@
 #!/usr/bin/env bats
 # busy.bats - a full cloud is a wait, a full host is a queue.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	set_to busy-timeout 120
 }

@@ -1,26 +1,15 @@
 #!/usr/bin/env bats
 # cleanup.bats - the cleanup stage: all that is the job's goes, nothing else does, whatever state things are in.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 INSTANCE=11111111-2222-3333-4444-555555555555
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	KEY=$INSTANCE-$JOB_ID
-	RECORD=$STATE/jobs/$KEY/record.json
 }
 
 # server KEY [OWNER] [NAME] [ARG...]: a server of a job, no sshd in it; prints its id.

@@ -2,20 +2,10 @@
 # compat.bats - the Python executor's interface as its users have it: four links in $HOME, its names in the environment and
 # in job variables, its key; and what of it must not come back. The variables of its container are in container.bats.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	T=$BATS_TEST_TMPDIR
 	program=$(realpath "$NOVAJOB")
@@ -77,6 +67,35 @@ result() {
 	run -0 grep -c '^told to stderr$' "$LOG"
 	run -0 servers_of "$JOB_ID"
 	assert_output 0
+}
+
+@test "a key of RSA, as users of the old executor have them" {
+	links install-compat
+	rm "$HOME/priv_key"
+	ssh-keygen -q -t rsa -b 2048 -m PEM -N '' -f "$HOME/priv_key"
+	openstack keypair create --public-key "$HOME/priv_key.pub" "rsa-$JOB_ID" >/dev/null
+	KEY_PAIR_NAME=rsa-$JOB_ID run -0 old_job --script-line 'echo in'
+	run -0 grep -cx in "$LOG"
+}
+
+@test "a stage that runs a script does not start the client, where the old executor logged in to the cloud" {
+	links install-compat
+	cat >"$T/openstack" <<-END
+		#!/bin/sh
+		echo started >>$T/started
+		exec openstack "\$@"
+	END
+	chmod +x "$T/openstack"
+	stage_env
+	echo 'echo in' >"$T/script"
+	export NOVAJOB_OPENSTACK=$T/openstack
+	"$HOME/prepare.py" 2>"$T/prepare.log"
+	grep -q . "$T/started"
+	rm "$T/started"
+	run -0 "$HOME/run.py" "$T/script" build_script
+	assert_output in
+	assert [ ! -e "$T/started" ]
+	"$HOME/cleanup.py"
 }
 
 @test "a job's own variables win, unless they are empty" {

@@ -11,8 +11,14 @@ setup() {
 	T=$BATS_TEST_TMPDIR
 	export HOME=$T/home
 	mkdir "$T/bin" "$HOME"
-	# sweep is noted, too
-	printf '#!/bin/sh\necho "{\\"novajob\\": \\"$*\\"}" >>"$HOME/calls"\n' >"$T/bin/novajob"
+	# sweep is noted, too; while there is $HOME/sweeping, it is at work
+	cat >"$T/bin/novajob" <<-'END'
+		#!/bin/sh
+		echo "{\"novajob\": \"$*\"}" >>"$HOME/calls"
+		[ -e "$HOME/sweeping" ] || exit 0
+		while [ -e "$HOME/sweeping" ]; do sleep 0.1; done
+		echo '{"novajob": "is through"}' >>"$HOME/calls"
+	END
 	chmod +x "$T/bin/novajob"
 	ln -s "$TESTS/container/gitlab-runner" "$T/bin/gitlab-runner"
 	PATH=$T/bin:$PATH
@@ -20,7 +26,7 @@ setup() {
 	CONFIG=$HOME/.gitlab-runner/config.toml
 	STARTED=()
 	unset CONFIG_FILE "${!CI_SERVER_@}" "${!RUNNER_@}" "${!NOVAJOB_@}" REGISTRATION_TOKEN PRIVATE_KEY TLS_CA_CERT CONCURRENT
-	unset FLAVOR BUILDER_IMAGE DRAIN_TIMEOUT
+	unset FLAVOR BUILDER_IMAGE DRAIN_TIMEOUT CANCEL_TIMEOUT
 	export CI_SERVER_URL=https://gitlab.example:8443/ SWEEP_INTERVAL=0
 }
 
@@ -178,6 +184,31 @@ toml() {
 	assert_output $'run\nSIGQUIT\nSIGTERM\nend\nnovajob sweep'
 }
 
+@test "a runner that does not hear TERM either is killed, and sweep has its turn" {
+	touch "$HOME/busy" "$HOME/deaf"
+	up CI_SERVER_TOKEN=glrt-x DRAIN_TIMEOUT=1 CANCEL_TIMEOUT=1
+	down
+	assert_equal "$STATUS" 137
+	run -0 calls
+	assert_output $'register\nrun\nSIGQUIT\nSIGTERM\nnovajob sweep'
+	assert_equal "$(toml .shutdown_timeout)" 1
+}
+
+@test "TERM while it registers: no runner is started" {
+	touch "$HOME/registering"
+	env CI_SERVER_TOKEN=glrt-x "$ENTRYPOINT" run >"$T/log" 2>&1 3>&- &
+	ENTRY=$!
+	wait_for 10 has '.call[0] == "register"'
+	kill -TERM "$ENTRY"
+	rm "$HOME/registering"
+	ended
+	assert_equal "$STATUS" 0
+	run -0 calls
+	assert_output register
+	# the runner that it made is there for the next container
+	assert_equal "$(toml '.runners[0].token')" glrt-x
+}
+
 @test "a runner that ends by itself ends the container with its code, and sweep has its turn before" {
 	up CI_SERVER_TOKEN=glrt-x
 	kill -KILL "$(runner_pid)"
@@ -194,10 +225,24 @@ toml() {
 	assert_equal "$STATUS" 0
 }
 
+@test "a sweep that is at work when the container ends is let finish, and the last one comes behind it" {
+	touch "$HOME/sweeping"
+	up CI_SERVER_TOKEN=glrt-x SWEEP_INTERVAL=1
+	wait_for 10 has '.novajob == "sweep"'
+	kill -TERM "$ENTRY"
+	wait_for 10 has '.end'
+	rm "$HOME/sweeping"
+	ended
+	run -0 bash -c "$(declare -f calls); calls | grep -vx 'register\|run'"
+	assert_output $'novajob sweep\nSIGQUIT\nend\nnovajob is through\nnovajob sweep'
+}
+
 @test "another command runs in its place, in the same environment" {
 	export FLAVOR=m1 CI_SERVER_TOKEN=glrt-x PRIVATE_KEY=k
-	run -7 "$ENTRYPOINT" sh -c 'echo $$ $NOVAJOB_COMPAT ${CI_SERVER_TOKEN-none} ${PRIVATE_KEY-none}; ls $HOME; exit 7'
-	assert_output --regexp '^[0-9]+ python none none'
+	# exec: it has the very process
+	run -7 bash -c 'echo $$; exec "$0" "$@"' "$ENTRYPOINT" \
+		sh -c 'echo $$ $NOVAJOB_COMPAT ${CI_SERVER_TOKEN-none} ${PRIVATE_KEY-none}; ls $HOME; exit 7'
+	assert_line --index 1 "${lines[0]} python none none"
 	assert_line priv_key
 	refute_line calls
 }
@@ -211,4 +256,18 @@ toml() {
 		sh -c 'echo "$NSS_WRAPPER_PASSWD $LD_PRELOAD"; tail -1 "$NSS_WRAPPER_PASSWD"'
 	assert_line "$HOME/.passwd libnss_wrapper.so"
 	assert_line "novajob:x:123456:0:novajob:$HOME:/bin/sh"
+}
+
+@test "its variables stand in its head and in novajob-migrating(7)" {
+	local name count=0
+	while read -r name; do
+		[[ $name != @(HOME|LD_PRELOAD|NSS_WRAPPER_*) ]] || continue
+		sed '/^set -eu/q' "$ENTRYPOINT" | grep -qE "^#.*\b$name\b" || fail "the head does not say $name"
+		grep -qE "^\.(It .*)?Ev .*\b$name\b" "$TESTS/../man/novajob-migrating.7" || fail "novajob-migrating(7) does not say $name"
+		count=$((count + 1))
+	done < <({
+		sed '1,/^set -eu/d' "$ENTRYPOINT" | grep -oE '[$][{]?[A-Z][A-Z_]+|unset( [A-Z_]+)+|export [A-Z_]+' | grep -oE '[A-Z][A-Z_]+'
+		sed -n 's/^# \([A-Z_]\+\( [A-Z_]\+\)*\)\(  .*\)\?$/\1/p' "$ENTRYPOINT" | tr ' ' '\n' | grep .
+	} | sort -u)
+	((count >= 20)) || fail "only $count variables were found"
 }

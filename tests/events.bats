@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # events.bats - what novajob leaves for machines: a line per event (log-file, log-format), and novajob metrics.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	EVENTS=$BATS_TEST_TMPDIR/events
 	set_to log-file "$EVENTS"

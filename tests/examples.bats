@@ -1,20 +1,10 @@
 #!/usr/bin/env bats
 # examples.bats - the EXAMPLES of the manual pages, of README and of `novajob help COMMAND` do what they say, on a cloud.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	set_to allow-flavor 'm1.*'
 	TOP=$TESTS/.. T=$BATS_TEST_TMPDIR

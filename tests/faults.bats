@@ -2,20 +2,10 @@
 # faults.bats - faults of the openstack client and of the API: each is classified, bounded, and said. The client's own
 # faults are played by tests/stubs/openstack, the API's by the cloud.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	set_to busy-timeout 0

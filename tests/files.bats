@@ -1,20 +1,10 @@
 #!/usr/bin/env bats
 # files.bats - novajob(1)'s FILES against what a job, the pool and sweep leave in STATE: nothing more, nothing less.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	sed -i '/^key-pair\|^private-key/d' "$SETTINGS"

@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # floating.bats - floating addresses: one for a job's server, none left behind, whatever happens.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	OWNER=o$JOB_ID # each test sweeps only what is its own
 	set_to owner "$OWNER"

@@ -2,20 +2,10 @@
 # host.bats - a host in trouble: no descriptors, no processes, no memory, no disk, a wrong clock; a client that is killed or
 # prints without measure. The stages do their work or say what is wrong, and nothing is left.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	set_to client-slots 64
@@ -461,17 +451,6 @@ peak() {
 }
 
 # ---- the clock
-
-# off BY COMMAND...: with a clock that is off; openstack, which is called by the test's own name, sees it, too.
-off() {
-	local by=$1
-	shift
-	printf '#!/bin/sh\nexec env FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f %s %s "$@"\n' "$by" "$(command -v openstack)" \
-		>"$BATS_TEST_TMPDIR/openstack"
-	chmod 755 "$BATS_TEST_TMPDIR/openstack"
-	FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f "$by" "$NOVAJOB" --settings="$SETTINGS" \
-		--openstack="$BATS_TEST_TMPDIR/openstack" "$@"
-}
 
 # bats test_tags=fault
 @test "the clock is a day off: a job is done all the same" {

@@ -38,6 +38,7 @@ block() {
 		644 usr/share/fish/vendor_completions.d/novajob.fish
 		644 usr/share/man/man1/novajob.1
 		644 usr/share/man/man5/novajob.conf.5
+		644 usr/share/man/man7/novajob-doctor.7
 		644 usr/share/man/man7/novajob-faults.7
 		644 usr/share/man/man7/novajob-migrating.7
 		644 usr/share/man/man7/novajob-performance.7
@@ -151,28 +152,20 @@ block() {
 	((output >= 3)) || fail 'README shows no commands'
 }
 
-@test "HACKING's map names every file of src, in the layer that lint holds it to" {
-	python3 - "$TOP" <<-'END'
-		import os, re, sys
-		top = sys.argv[1]
-		layers = {}
-		for row in re.findall(r"^\| (\d) \| ([^|]*) \|", open(top + "/HACKING.md").read(), re.M):
-		    for name in row[1].split():
-		        assert name not in layers, name + " stands there twice"
-		        layers[name] = row[0]
-		files = set(os.listdir(top + "/src"))
-		for name in sorted(files):
-		    other = name[:-2] + ".c"
-		    assert name in layers or other in layers, name + " is not in HACKING.md's map"
-		assert set(layers) <= files, "HACKING.md names what is not there: %s" % (set(layers) - files)
-		lint = {}
-		text = re.search(r"<<'END'\n(.*?)\nEND\n", open(top + "/tests/lint").read(), re.S)[1]
-		for line in text.splitlines():
-		    number, *words = line.split()
-		    lint.update((word, number) for word in words)
-		for name, number in layers.items():
-		    base = name[:-2]
-		    want = "3" if base.startswith("cmd_") else lint.get(base)
-		    assert want == number, "%s: HACKING.md says layer %s, tests/lint %s" % (name, number, want)
+@test "no file over 600 lines, no function over 80; HACKING's map names every file of src, in the layer that lint holds it to" {
+	run -0 "$TOP/tests/tidy"
+	assert_output ''
+	cp -r "$TOP/HACKING.md" "$TOP/src" "$T/"
+	mkdir "$T/tests"
+	cp "$TOP/tests/tidy" "$TOP/tests/lint" "$T/tests/"
+	sed -i 's/ doctor_cloud\.c / /; s/^| 2 | near\.c/| 1 | near.c/' "$T/HACKING.md"
+	{ echo 'void f(void)'; echo '{'; seq -f '// %g' 79; echo '}'; seq -f '// %g' 600; } >"$T/src/unheard_of.c"
+	run -1 "$T/tests/tidy"
+	assert_output - <<-'END'
+		tidy: src/unheard_of.c has 682 lines, over 600
+		tidy: src/unheard_of.c: 'void f(void)' has 81 lines, over 80
+		tidy: HACKING.md's map does not name doctor_cloud.c
+		tidy: HACKING.md's map does not name unheard_of.c
+		tidy: near.c: layer 1 in HACKING.md, 2 in tests/lint
 	END
 }

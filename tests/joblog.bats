@@ -3,20 +3,10 @@
 # joblog.bats - the job log as GitLab shows it: prepare's details folded away, its summary, what failed and what to do in
 # sight, on every path; colours there and nowhere else. tests/runner/gitlab makes of a log what GitLab makes of it.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	unset NOVAJOB_JOB_LOG
 	stage_env

@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # keys.bats - keys of each job alone: made before the server, told to it in user-data, pinned, gone with the job.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	sed -i '/^key-pair\|^private-key/d' "$SETTINGS"
 	T=$BATS_TEST_TMPDIR

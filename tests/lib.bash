@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # lib.bash - what the bats files share: a simulated cloud per file, settings, jobs, waiting for conditions.
-# Load it in each file's setup with `load lib`; in setup_file `load lib; cloud_up`, in teardown_file `cloud_down`.
+# `load lib` at the top of a file, and `with_cloud` behind it.
+
+bats_require_minimum_version 1.5.0
 
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 NOVAJOB=${NOVAJOB:-$TESTS/../build/novajob}
@@ -11,6 +13,20 @@ export LC_ALL=C.UTF-8 TZ=UTC
 export -n NOVAJOB_TOOLS # novajob takes the name for a setting it does not know
 export NOVAJOB_JOB_LOG=plain # joblog.bats looks at what GitLab gets
 unset NOVAJOB_SETTINGS "${!OS_@}" http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+
+# with_cloud: a cloud for the file; settings and a job of its own for each test. A function that the file defines below
+# counts instead: its setup calls novajob_setup, its setup_file cloud_up.
+with_cloud() {
+	setup_file() {
+		cloud_up
+	}
+	teardown_file() {
+		cloud_down
+	}
+	setup() {
+		novajob_setup
+	}
+}
 
 # Start the file's cloud; arguments go to `cloud start`.
 cloud_up() {
@@ -59,6 +75,7 @@ novajob_setup() {
 	STARTED=()
 	LOG=$BATS_TEST_TMPDIR/job.log RESULT=$BATS_TEST_TMPDIR/result.json RUNNER_LOG=$BATS_TEST_TMPDIR/runner.log
 	JOB_ID=$((1000 + RANDOM * 32768 + RANDOM))
+	RECORD=$STATE/jobs/11111111-2222-3333-4444-555555555555-$JOB_ID/record.json
 	mkdir -p "$HOME" "$TMPDIR"
 	light_client
 	settings_file >"$SETTINGS"
@@ -136,6 +153,37 @@ prepared() {
 	novajob prepare 2>"$BATS_TEST_TMPDIR/prepare.log"
 }
 
+# one_server [NAME VALUE]...: in setup_file: the cloud, and a server for the whole file, of job 777; with these settings.
+# What has to be there before it, the file's function before_server makes.
+one_server() {
+	cloud_up
+	BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
+	use_one_server
+	while (($# > 0)); do
+		set_to "$1" "$2"
+		shift 2
+	done
+	! declare -F before_server >/dev/null || before_server
+	novajob prepare 2>"$BATS_FILE_TMPDIR/prepare.log" || {
+		cat "$BATS_FILE_TMPDIR/prepare.log" >&2
+		return 1
+	}
+}
+
+# use_one_server: in setup: a test whose stages are job 777's.
+use_one_server() {
+	novajob_setup
+	T=$BATS_TEST_TMPDIR OUT=$BATS_TEST_TMPDIR/out ERR=$BATS_TEST_TMPDIR/err
+	set_to state-dir "$BATS_FILE_TMPDIR/state"
+	stage_env 777
+}
+
+# stage LINE...: a script of just these lines is run: stdout to $OUT, stderr to $ERR.
+stage() {
+	printf '%s\n' "$@" >"$T/script"
+	novajob run "$T/script" build_script >"$OUT" 2>"$ERR" 3>&-
+}
+
 # How many servers of a job the cloud has.
 servers_of() {
 	cloud servers | grep -c -- "-job-$1 " || true
@@ -198,6 +246,28 @@ left_processes() {
 # … but for the connection that a job's stages share.
 nobody_left() {
 	[[ -z $(left_processes | grep -v -- ' -N -- ') ]]
+}
+
+# Processes of commands in the servers: all that carry a server's name, but not its sshd.
+in_server() {
+	local p
+	for p in $(grep -lsz "^NOVASIM_SERVER=" /proc/[0-9]*/environ | tr '\0' '\n'); do
+		p=${p#/proc/} p=${p%/environ}
+		grep -qsz "^NOVASIM_CLOUD=$CLOUD\$" "/proc/$p/environ" && [[ $(cat "/proc/$p/comm" 2>/dev/null) != sshd ]] &&
+			[[ $(ps -o stat= -p "$p") != Z* ]] && ps -o pid=,args= -p "$p"
+	done
+	return 0
+}
+
+# off BY COMMAND...: with a clock that is off; openstack sees it, too.
+off() {
+	local by=$1
+	shift
+	printf '#!/bin/sh\nexec env FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f %s %s "$@"\n' "$by" "$(command -v openstack)" \
+		>"$BATS_TEST_TMPDIR/openstack"
+	chmod 755 "$BATS_TEST_TMPDIR/openstack"
+	ASAN_OPTIONS=$ASAN_OPTIONS${ASAN_OPTIONS:+:}verify_asan_link_order=0 FAKETIME_DONT_FAKE_MONOTONIC=1 \
+		faketime -f "$by" "$NOVAJOB" --settings="$SETTINGS" --openstack="$BATS_TEST_TMPDIR/openstack" "$@"
 }
 
 no_server_of() {

@@ -1,23 +1,12 @@
 #!/usr/bin/env bats
 # login.bats - prepare's first login: the reasons for waiting and for giving up are told apart, and nothing is left.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
-	RECORD=$STATE/jobs/11111111-2222-3333-4444-555555555555-$JOB_ID/record.json
 }
 
 # row WHAT: of a prepare that gave up, whose words are in $output; it has deleted its server by itself.

@@ -3,20 +3,10 @@
 # lost.bats - the server, or the way to it, is lost in mid-script: noticed within alive-timeout, told apart, a system
 # failure, and the stages behind it fail at once. Each way is tried with a script that is silent and one that prints.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	NS=
 	ready
 }

@@ -2,22 +2,8 @@
 # SPDX-License-Identifier: MIT
 # What a host remembers of the cloud: ids of names, times of builds; and delete-by = timer, which needs no client.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
-
-setup() {
-	load lib
-	novajob_setup
-}
+load lib
+with_cloud
 
 teardown() {
 	stage_env

@@ -3,20 +3,10 @@
 # overlap.bats - whole jobs that do not end as they should (contract.md §7, §8): cancelled in each stage, the runner killed
 # or gone, stages that overlap, tries that find what another one has left. No server and no process is left.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	T=$BATS_TEST_TMPDIR
 }

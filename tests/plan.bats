@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # plan.bats - novajob plan: what it says is what is done, and it does nothing.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	sed -i '/^key-pair\|^private-key/d' "$SETTINGS"

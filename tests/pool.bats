@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # pool.bats - the warm pool: fill, claim, hand-over, and that nothing of it is ever lost, used twice, or in a job's way.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	OWNER=o$JOB_ID T=$BATS_TEST_TMPDIR P=$BATS_TEST_TMPDIR/prepare.log
 	set_to owner "$OWNER"

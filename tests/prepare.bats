@@ -1,24 +1,13 @@
 #!/usr/bin/env bats
 # prepare.bats - the prepare stage: what it creates and says, and how it fails before a server is to be logged in to.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	set_to busy-timeout 0
-	RECORD=$STATE/jobs/11111111-2222-3333-4444-555555555555-$JOB_ID/record.json
 }
 
 # no_server: the cloud has none of this job, and nothing of ours runs on.

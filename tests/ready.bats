@@ -3,20 +3,10 @@
 # ready.bats - from the first login to a server that is ready: ready-command, runner-binary, prepare-script, and what prepare
 # says of the tools it finds. Programs that stand in for gitlab-runner are coreutils: they are ELF and have a --version.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	T=$BATS_TEST_TMPDIR P=$BATS_TEST_TMPDIR/prepare.log
@@ -74,17 +64,6 @@ home() {
 stage() {
 	printf '%s\n' "$1" >"$T/script"
 	novajob run "$T/script" build_script
-}
-
-# Processes of commands in the servers: all that carry their name, but not their sshd.
-in_server() {
-	local p
-	for p in $(grep -lsz "^NOVASIM_SERVER=" /proc/[0-9]*/environ | tr '\0' '\n'); do
-		p=${p#/proc/} p=${p%/environ}
-		grep -qsz "^NOVASIM_CLOUD=$CLOUD\$" "/proc/$p/environ" && [[ $(cat "/proc/$p/comm" 2>/dev/null) != sshd ]] &&
-			[[ $(ps -o stat= -p "$p") != Z* ]] && ps -o pid=,args= -p "$p"
-	done
-	return 0
 }
 
 # row WHAT [STATUS]: prepare ended so, and has undone its server by itself when it failed.

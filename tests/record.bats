@@ -2,25 +2,14 @@
 # record.bats - the job's record: stages that overlap, die or are stopped at any instant leave no server and no process;
 # what the record and its directory look like is checked before it is believed.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	set_to busy-timeout 0
 	set_to stop-timeout 2
-	RECORD=$STATE/jobs/11111111-2222-3333-4444-555555555555-$JOB_ID/record.json
 	NAME="-job-$JOB_ID\$"
 }
 

@@ -3,45 +3,19 @@
 # relay.bats - what a script prints comes out byte for byte, in order, at once, in constant memory.
 # All tests share one server.
 
-bats_require_minimum_version 1.5.0
+load lib
+with_cloud
 
 setup_file() {
-	load lib
-	cloud_up
-	BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
-	novajob_setup
-	shared_server
-}
-
-teardown_file() {
-	load lib
-	cloud_down
+	one_server
 }
 
 setup() {
-	load lib
-	novajob_setup
-	use_shared_server
+	use_one_server
 }
 
 teardown() {
 	[[ ! -s $ERR ]] || head -5 "$ERR" >&2 # shown when the test failed
-}
-
-# A server for the whole file: job 777, its state in the file's folder.
-shared_server() {
-	set_to state-dir "$BATS_FILE_TMPDIR/state"
-	stage_env 777
-	novajob prepare 2>"$BATS_FILE_TMPDIR/prepare.log" || {
-		cat "$BATS_FILE_TMPDIR/prepare.log" >&2
-		return 1
-	}
-}
-
-use_shared_server() {
-	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err
-	set_to state-dir "$BATS_FILE_TMPDIR/state"
-	stage_env 777
 }
 
 # stage LINE...: a script of these lines, in the runner's form, is run: stdout to $OUT, stderr to $ERR.

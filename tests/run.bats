@@ -4,34 +4,16 @@
 # server's troubles.
 # Tests that need no server of their own share one: job 777.
 
-bats_require_minimum_version 1.5.0
+load lib
+with_cloud
 
 setup_file() {
-	load lib
-	cloud_up
-	BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
-	novajob_setup
-	set_to state-dir "$BATS_FILE_TMPDIR/state"
 	ln -s "$(command -v ssh)" "$BATS_FILE_TMPDIR/ssh"
-	set_to ssh "$BATS_FILE_TMPDIR/ssh"
-	stage_env 777
-	novajob prepare 2>"$BATS_FILE_TMPDIR/prepare.log" || {
-		cat "$BATS_FILE_TMPDIR/prepare.log" >&2
-		return 1
-	}
-}
-
-teardown_file() {
-	load lib
-	cloud_down
+	one_server ssh "$BATS_FILE_TMPDIR/ssh"
 }
 
 setup() {
-	load lib
-	novajob_setup
-	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err
-	set_to state-dir "$BATS_FILE_TMPDIR/state"
-	stage_env 777
+	use_one_server
 }
 
 teardown() {
@@ -43,12 +25,6 @@ own_server() {
 	set_to state-dir "$STATE"
 	prepared
 	SERVER=$(cloud servers | grep -- "-job-$JOB_ID " | cut -d' ' -f1)
-}
-
-# stage LINE...: a script of just these lines is run: stdout to $OUT, stderr to $ERR.
-stage() {
-	printf '%s\n' "$@" >"$T/script"
-	novajob run "$T/script" build_script >"$OUT" 2>"$ERR" 3>&-
 }
 
 # in_time SECONDS COMMAND...: it must not take longer; what it returned.

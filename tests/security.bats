@@ -4,10 +4,10 @@
 # cloud says without its secrets, and servers that mean harm. The hostile server is one for all tests: its forced command is
 # the file $HOW.
 
-bats_require_minimum_version 1.5.0
+load lib
+with_cloud
 
 setup_file() {
-	load lib
 	cloud_up
 	BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
 	novajob_setup
@@ -24,13 +24,7 @@ setup_file() {
 	novajob prepare
 }
 
-teardown_file() {
-	load lib
-	cloud_down
-}
-
 setup() {
-	load lib
 	novajob_setup
 	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err HOW=$BATS_FILE_TMPDIR/how W=$BATS_FILE_TMPDIR/watched
 }

@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # share.bats - the one ssh connection of a job's stages: a job has one handshake, and nothing depends on it.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err
 }
@@ -49,12 +39,6 @@ master() {
 # How often somebody has logged in to a server.
 logins() {
 	grep -c 'Accepted publickey' "$CLOUD/servers/${1:-$SERVER}/sshd.log"
-}
-
-# stage LINE...: a script of just these lines is run: stdout to $OUT, stderr to $ERR.
-stage() {
-	printf '%s\n' "$@" >"$T/script"
-	novajob run "$T/script" build_script >"$OUT" 2>"$ERR" 3>&-
 }
 
 # A stage runs, and the log has nothing but its output.

@@ -3,48 +3,28 @@
 # shells.bats - accounts and sshds of all kinds: login shells, rc files that print, MaxSessions 1, penalties, a full disk.
 # All tests but the last share one server, whose forced command takes the part of the account's login shell: $HOW.
 
-bats_require_minimum_version 1.5.0
+load lib
+with_cloud
 
 setup_file() {
-	load lib
-	cloud_up
-	BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
-	novajob_setup
-	set_to state-dir "$BATS_FILE_TMPDIR/state"
-	set_to stop-grace 1
+	one_server stop-grace 1
+}
+
+before_server() {
 	mkdir "$BATS_FILE_TMPDIR/bin"
 	ln -s "$(command -v busybox)" "$BATS_FILE_TMPDIR/bin/ash"
 	echo 'exec bash -c "$SSH_ORIGINAL_COMMAND"' >"$BATS_FILE_TMPDIR/how"
 	cloud knobs "[{\"match\": \".\", \"sshd\": [\"MaxSessions 1\", \"ForceCommand . $BATS_FILE_TMPDIR/how\"]}]"
-	stage_env 777
-	novajob prepare 2>"$BATS_FILE_TMPDIR/prepare.log" || {
-		cat "$BATS_FILE_TMPDIR/prepare.log" >&2
-		return 1
-	}
-}
-
-teardown_file() {
-	load lib
-	cloud_down
 }
 
 setup() {
-	load lib
-	novajob_setup
-	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err HOW=$BATS_FILE_TMPDIR/how
-	set_to state-dir "$BATS_FILE_TMPDIR/state"
-	stage_env 777
+	use_one_server
+	HOW=$BATS_FILE_TMPDIR/how
 	"$TESTS/runner/script" prepare_script --size 20000 >"$T/runner-script"
 }
 
 teardown() {
 	[[ ! -s $ERR ]] || head -5 "$ERR" >&2 # shown when the test failed
-}
-
-# stage LINE...: a script of just these lines is run: stdout to $OUT, stderr to $ERR.
-stage() {
-	printf '%s\n' "$@" >"$T/script"
-	novajob run "$T/script" build_script >"$OUT" 2>"$ERR" 3>&-
 }
 
 # What every account with a shell must do: output in order, bytes, exit code, a cancel.

@@ -1,22 +1,8 @@
 #!/usr/bin/env bats
 # stages.bats - whole jobs, as the runner plays them, on the simulated cloud.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
-
-setup() {
-	load lib
-	novajob_setup
-}
+load lib
+with_cloud
 
 @test "a job runs in a server of its own, and no server is left" {
 	run -0 job --script-line 'echo hello from $(hostname)'

@@ -4,37 +4,18 @@
 # script lives in the server, no process of ours on this host, and the exit code is the system failure's.
 # Tests that call stages by hand share one server: job 777.
 
-bats_require_minimum_version 1.5.0
+load lib
+with_cloud
 
 setup_file() {
-	load lib
-	cloud_up
-	BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
-	novajob_setup
-	set_to state-dir "$BATS_FILE_TMPDIR/state"
-	set_to stop-grace 1
-	set_to ssh "$BATS_FILE_TMPDIR/ssh"
 	printf '#!/bin/sh\nexec ssh "$@"\n' >"$BATS_FILE_TMPDIR/ssh.plain"
 	chmod 755 "$BATS_FILE_TMPDIR/ssh.plain"
 	cp -p "$BATS_FILE_TMPDIR/ssh.plain" "$BATS_FILE_TMPDIR/ssh"
-	stage_env 777
-	novajob prepare 2>"$BATS_FILE_TMPDIR/prepare.log" || {
-		cat "$BATS_FILE_TMPDIR/prepare.log" >&2
-		return 1
-	}
-}
-
-teardown_file() {
-	load lib
-	cloud_down
+	one_server stop-grace 1 ssh "$BATS_FILE_TMPDIR/ssh"
 }
 
 setup() {
-	load lib
-	novajob_setup
-	T=$BATS_TEST_TMPDIR OUT=$T/out ERR=$T/err
-	set_to state-dir "$BATS_FILE_TMPDIR/state"
-	stage_env 777
+	use_one_server
 	LEFT='' ACCOUNT=''
 }
 
@@ -74,17 +55,6 @@ term() {
 	kill -TERM -- "-$GROUP"
 	ended 2
 	assert_file_not_exist "$BUILD_EXIT_CODE_FILE"
-}
-
-# Processes of commands in the server: all that carry its name, but not its sshd.
-in_server() {
-	local p
-	for p in $(grep -lsz "^NOVASIM_SERVER=" /proc/[0-9]*/environ | tr '\0' '\n'); do
-		p=${p#/proc/} p=${p%/environ}
-		grep -qsz "^NOVASIM_CLOUD=$CLOUD\$" "/proc/$p/environ" && [[ $(cat "/proc/$p/comm" 2>/dev/null) != sshd ]] &&
-			[[ $(ps -o stat= -p "$p") != Z* ]] && ps -o pid=,args= -p "$p"
-	done
-	return 0
 }
 
 has_server() {

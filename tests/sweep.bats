@@ -1,20 +1,10 @@
 #!/usr/bin/env bats
 # sweep.bats - novajob sweep: what it deletes, what it never touches; novajob list beside it.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	OWNER=o$JOB_ID # each test sweeps only what is its own
 	set_to owner "$OWNER"
@@ -45,17 +35,6 @@ row() {
 # other_host [NOVAJOB ARG...]: the same on a host of its own, which has the settings but not the records.
 other_host() {
 	novajob --state-dir="$BATS_TEST_TMPDIR/other-state" "$@"
-}
-
-# off BY COMMAND...: with a clock that is off; openstack sees it, too.
-off() {
-	local by=$1
-	shift
-	printf '#!/bin/sh\nexec env FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f %s %s "$@"\n' "$by" "$(command -v openstack)" \
-		>"$BATS_TEST_TMPDIR/openstack"
-	chmod 755 "$BATS_TEST_TMPDIR/openstack"
-	ASAN_OPTIONS=$ASAN_OPTIONS${ASAN_OPTIONS:+:}verify_asan_link_order=0 FAKETIME_DONT_FAKE_MONOTONIC=1 \
-		faketime -f "$by" "$NOVAJOB" --settings="$SETTINGS" --openstack="$BATS_TEST_TMPDIR/openstack" "$@"
 }
 
 exists() {

@@ -2,20 +2,10 @@
 # troubleshooting.bats - every text of novajob-troubleshooting(7) is what somebody sees: each is brought about here, or in
 # another file that calls `symptom` (lib.bash).
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	OWNER=o-$BATS_TEST_NUMBER

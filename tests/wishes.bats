@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # wishes.bats - what a server can be asked for, and second choices where there is no room.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load lib
-	cloud_up
-}
-
-teardown_file() {
-	load lib
-	cloud_down
-}
+load lib
+with_cloud
 
 setup() {
-	load lib
 	novajob_setup
 	stage_env
 	P=$BATS_TEST_TMPDIR/prepare.log

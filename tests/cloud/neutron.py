@@ -66,7 +66,8 @@ def _subnet(cloud, net):
 
 
 def _group(cloud, group_id, name):
-    """Both directions open; of 'web' only HTTPS is."""
+    """Both directions open; of 'web' only HTTPS is, 'office' to two networks,
+    'members' to its own servers."""
     rules = [{'id': fixed_id('rule %s %s' % (name, i)), 'direction': i,
               'ethertype': 'IPv4', 'protocol': None, 'port_range_min': None,
               'port_range_max': None, 'remote_ip_prefix': None,
@@ -74,6 +75,12 @@ def _group(cloud, group_id, name):
               'project_id': cloud.project_id} for i in ('ingress', 'egress')]
     if name == 'web':
         rules[0].update(protocol='tcp', port_range_min=443, port_range_max=443)
+    elif name == 'office':
+        rules[0].update(protocol='tcp', remote_ip_prefix='192.0.2.0/24')
+        rules.append(dict(rules[0], id=fixed_id('rule office 6'),
+                          ethertype='IPv6', remote_ip_prefix='2001:db8::/32'))
+    elif name == 'members':
+        rules[0].update(remote_group_id=group_id)
     return dict(_common(cloud, name), id=group_id, stateful=True,
                 security_group_rules=rules)
 

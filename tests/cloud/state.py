@@ -18,12 +18,14 @@ from timers import Timers
 QUOTAS = {'instances': 500, 'cores': 5000, 'ram': 51200000, 'key_pairs': 100,
           'metadata_items': 128, 'server_groups': 10,
           'server_group_members': 10, 'floatingip': 50}
-FLAVORS = (('m1.tiny', 128, 1, 1), ('m1.small', 512, 5, 1),
+FLAVORS = (('m1.tiny', 128, 1, 1), ('m1.small', 512, 5, 1), ('m1.memory', 128, 5, 1),
            ('m1.absurd', 1048576, 9999, 128))
 IMAGES = (('builder-one', '2026-01-10T08:00:00Z'),
           ('builder', '2026-01-05T08:00:00Z'),
           ('builder', '2026-02-20T08:00:00Z'),
-          ('builder two words', '2026-01-15T08:00:00Z'))
+          ('builder two words', '2026-01-15T08:00:00Z'),
+          ('large', '2026-01-01T08:00:00Z'))
+GROUPS = ('default', 'ci', 'web', 'office', 'members')
 # the part of --net, in eighths, that each network has
 PARTS = {'ci-net': (0, 4), 'ci-dual': (4, 6), 'other-net': (6, 7),
          'public': (7, 8)}
@@ -138,7 +140,10 @@ class Cloud:
                 'os_distro': 'debian'}
             if name == 'builder':
                 self.images[image_id]['ci'] = 'yes'
-        self.groups = {fixed_id('group ' + n): n for n in ('default', 'ci', 'web')}
+            if name == 'large':
+                self.images[image_id].update(os_distro='other', min_disk=4,
+                                             min_ram=256)
+        self.groups = {fixed_id('group ' + n): n for n in GROUPS}
         self.net = ipaddress.ip_network(net)
         self.networks = self._divide()
 

@@ -83,6 +83,16 @@ def plain(text):
     return ' | '.join(x.strip() for x in text.splitlines() if x.strip())
 
 
+def wrong_accounts(client, env):
+    for key, value, said in (('OS_PASSWORD', 'wrong', 'a wrong password'),
+                             ('OS_PROJECT_NAME', 'nosuch', 'a wrong project'),
+                             ('OS_REGION_NAME', 'nosuch', 'a wrong region')):
+        r = subprocess.run([client, 'server', 'list', '-n', '-f', 'json'],
+                           env=dict(env, **{key: value}), text=True, cwd='/',
+                           stdin=subprocess.DEVNULL, capture_output=True)
+        print(said, '=> exit %d' % r.returncode, plain(r.stderr), flush=True)
+
+
 def main():
     client, rc = sys.argv[1:3]
     out = subprocess.run(['bash', '-c', '. "$0"; env -0', rc],
@@ -158,13 +168,7 @@ def main():
     tell('nosuch command')
     p.stdin.close()
     p.wait(10)
-    for key, value, said in (('OS_PASSWORD', 'wrong', 'a wrong password'),
-                             ('OS_PROJECT_NAME', 'nosuch', 'a wrong project'),
-                             ('OS_REGION_NAME', 'nosuch', 'a wrong region')):
-        r = subprocess.run([client, 'server', 'list', '-n', '-f', 'json'],
-                           env=dict(env, **{key: value}), text=True, cwd='/',
-                           stdin=subprocess.DEVNULL, capture_output=True)
-        print(said, '=> exit %d' % r.returncode, plain(r.stderr), flush=True)
+    wrong_accounts(client, env)
 
 
 main()

@@ -2,26 +2,19 @@
 # create.bats - whatever happens to a create, at most one server comes of it and cleanup or sweep finds it: prepares are
 # killed and faults injected at random. The seed is printed; SEED=n plays a run again, ROUNDS=n plays more.
 
-bats_require_minimum_version 1.5.0
+load ../lib
+with_cloud
 
 setup_file() {
 	export BATS_TEST_TIMEOUT=1500
-	load ../lib
 	cloud_up
 }
 
-teardown_file() {
-	load ../lib
-	cloud_down
-}
-
 setup() {
-	load ../lib
 	novajob_setup
 	CREATE='"request": "POST /compute/.*/servers$"'
 	WORDS=$BATS_TEST_TMPDIR/prepare.log # what prepare said
 	stage_env
-	RECORD=$STATE/jobs/11111111-2222-3333-4444-555555555555-$JOB_ID/record.json
 }
 
 # begin_prepare: in the background, its process in $PREPARE.

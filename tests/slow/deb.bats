@@ -80,7 +80,11 @@ accounts() {
 	run ! grep -rn /usr/local "$BATS_TEST_TMPDIR/x/lib"
 	cd "$BATS_TEST_TMPDIR/x/lib/systemd/system"
 	grep -x 'KillSignal=SIGQUIT' gitlab-runner.service.d/novajob.conf
+	grep -x 'KillMode=mixed' gitlab-runner.service.d/novajob.conf
 	grep -x 'TimeoutStopSec=2h' gitlab-runner.service.d/novajob.conf
+	# what users change stays theirs, and nothing else is
+	run -0 bash -c 'dpkg-deb --ctrl-tarfile "$1" | tar -xO ./conffiles' - "$DEB"
+	assert_output /etc/novajob/novajob.conf
 }
 
 @test "installed: it runs, its user, folders and timer are there; removed: settings stay; purged: nothing does" {
@@ -106,7 +110,7 @@ accounts() {
 	assert_output --partial ':/var/lib/novajob-runner:'
 	run -0 find "$ROOT/etc/systemd/system" -name 'novajob*' -printf '%f\n'
 	assert_output novajob-sweep.timer
-	run -0 inside systemd-analyze verify --man=no /lib/systemd/system/novajob-sweep.service /lib/systemd/system/novajob-sweep.timer
+	run -0 inside sh -c 'systemd-analyze verify --man=no /lib/systemd/system/novajob-*'
 	assert_output ''
 	# what users add and novajob writes
 	echo 'OS_PASSWORD=x' >"$ROOT/etc/novajob/cloud.env"

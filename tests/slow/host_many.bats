@@ -2,20 +2,10 @@
 # host_many.bats - many jobs at once on one host: all get their server, and no more openstack processes live than
 # client-slots says. JOBS_AT_ONCE=n plays another number than 100.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load ../lib
-	cloud_up
-}
-
-teardown_file() {
-	load ../lib
-	cloud_down
-}
+load ../lib
+with_cloud
 
 setup() {
-	load ../lib
 	novajob_setup
 	set_to ssh-timeout 300 # a host with all of its processors busy
 }

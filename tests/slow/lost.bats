@@ -2,20 +2,10 @@
 # SPDX-License-Identifier: MIT
 # lost.bats - what tests/lost.bats tries with a small alive-timeout, with the default of 60 s.
 
-bats_require_minimum_version 1.5.0
-
-setup_file() {
-	load ../lib
-	cloud_up
-}
-
-teardown_file() {
-	load ../lib
-	cloud_down
-}
+load ../lib
+with_cloud
 
 setup() {
-	load ../lib
 	novajob_setup
 	T=$BATS_TEST_TMPDIR
 }
