@@ -27,7 +27,7 @@ enum building_wait_for {
 	WAIT_QUOTA,
 	WAIT_ROOM,     /* for the flavor, on any host */
 	WAIT_REQUESTS, /* the cloud's limit of them */
-	WAIT_ADDRESS,  /* a floating one */
+	WAIT_ADDRESS,  /* of the network, or a floating one */
 	WAIT_COUNT,
 };
 

@@ -36,7 +36,8 @@ awaited(char *out, size_t size, const char *text)
 static enum building_wait_for
 wait_for(const char *text)
 {
-	return strstr(text, "No valid host") != NULL ? WAIT_ROOM : strstr(text, "429") != NULL ? WAIT_REQUESTS : WAIT_QUOTA;
+	return strstr(text, "No valid host") != NULL ? WAIT_ROOM : strstr(text, "429") != NULL ? WAIT_REQUESTS :
+	    strstr(text, "addresses available") != NULL ? WAIT_ADDRESS : WAIT_QUOTA;
 }
 
 /*
