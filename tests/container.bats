@@ -31,7 +31,8 @@ setup() {
 }
 
 teardown() {
-	[[ -z ${ENTRY-} ]] || kill -KILL "$ENTRY" 2>/dev/null || true
+	# its sweeper, too, which only the end of a container ends
+	[[ -z ${ENTRY-} ]] || kill -KILL $(pgrep -P "$ENTRY") "$ENTRY" 2>/dev/null || true
 	[[ ! -e $HOME/calls ]] || kill -KILL "$(runner_pid)" 2>/dev/null || true
 }
 
