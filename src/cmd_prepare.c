@@ -404,7 +404,6 @@ begin_prepare(struct prepare *p, struct context *ctx, struct fault *f)
 	if (!state_open(&p->b.state, p->b.st->state_dir, p->b.job->key, true, f))
 		return false;
 	record_new_try(p->b.try);
-	choices_init(&p->b.choices, p->b.st);
 	p->b.mine.try = p->b.try;
 	if (!record_update(&r, &p->b.state, begin, p, f))
 		return fault_wrap(f, "nothing is created");
@@ -426,6 +425,7 @@ prepare(struct context *ctx, struct fault *f)
 
 	sig_stop_without_reader(STDERR_FILENO); /* a runner that was killed sends no TERM, and calls no cleanup */
 	os_client_init(&p.b.c, p.b.st, false, p.b.limit);
+	choices_init(&p.b.choices, p.b.st);
 	ok = begin_prepare(&p, ctx, f);
 	if (ok) {
 		/* a try with left-overs has to ask the cloud anyway: it takes none of the pool's servers at once */

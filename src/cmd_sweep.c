@@ -189,6 +189,7 @@ sweep_server(struct sweep *s, const struct os_server *server, bool clock_ok)
 	if (verdict.leaked)
 		strv_add(&s->leaked, server->id);
 	strv_add(&s->why, f.text);
+	os_client_yield(&s->c); /* as below */
 }
 
 /* The servers of our owner, every page. */
@@ -244,7 +245,10 @@ see_gone(struct sweep *s, struct os_servers *list, struct fault *f)
 		for (size_t i = 0; i < list->len; i++) /* an ERROR after a few looks is the deletion's own */
 			left += strv_has(&s->asked, list->v[i].id) &&
 			    (strcmp(list->v[i].status, "ERROR") != 0 || looks < ERROR_LOOKS);
-		if (left == 0 || !limit_sleep(limit, LOOK_MS))
+		if (left == 0)
+			break;
+		os_client_yield(&s->c); /* a cleanup may wait for the slot that is reserved for both */
+		if (!limit_sleep(limit, LOOK_MS))
 			break;
 	}
 	for (size_t i = 0; i < s->asked.len; i++) {

@@ -66,6 +66,13 @@ os_client_cost(const struct os_client *c, struct os_cost *cost)
 }
 
 void
+os_client_yield(struct os_client *c)
+{
+	if (slots_wanted(&c->slots))
+		os_client_rest(c);
+}
+
+void
 os_client_end(struct os_client *c)
 {
 	os_client_rest(c);

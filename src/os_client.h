@@ -74,6 +74,9 @@ void os_client_rest(struct os_client *c);
 /* Add what it has cost so far. */
 void os_client_cost(const struct os_client *c, struct os_cost *cost);
 
+/* Between two calls that are not in a hurry: the same, if others wait for a slot. */
+void os_client_yield(struct os_client *c);
+
 /* End the session, free all. */
 void os_client_end(struct os_client *c);
 

@@ -299,6 +299,31 @@ gone() {
 	output=$said row 'two sweeps at once' 2 error
 }
 
+@test "a sweep that waits for a deletion lets a cleanup have the slot of both" {
+	local starts=$BATS_TEST_TMPDIR/starts sweep
+	set_to client-slots 2
+	prepared
+	cloud knobs '[{"match": "job-66$", "delete_delay": 90}]'
+	server a-66 1000 --no-sshd >/dev/null
+	mkdir -p "$STATE/slots"
+	exec 7>"$STATE/slots/1" # prepares have the other one
+	flock 7
+	"$NOVAJOB" --settings="$SETTINGS" sweep >"$BATS_TEST_TMPDIR/sweep" 3>&- 7>&- &
+	sweep=$!
+	started
+	wait_for 30 grep -q '^delete' "$BATS_TEST_TMPDIR/sweep"
+	SECONDS=0
+	novajob cleanup 7>&-
+	echo "cleanup took $SECONDS s"
+	kill -0 "$sweep"
+	((SECONDS < 20)) # sweep looks for 30 s
+	no_server_of "$JOB_ID"
+	exec 7>&-
+	wait_started
+	grep '^still there' "$BATS_TEST_TMPDIR/sweep"
+	cloud servers | sed -n 's/ .*job-66 .*//p' | xargs "$TESTS/cloud/cloud" lose "$CLOUD"
+}
+
 # bats test_tags=fault
 @test "a wrong password: exit 2 with a hint, nothing forgotten" {
 	record a-1 deleted 0123456789abcdef 1000
