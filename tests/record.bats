@@ -432,6 +432,7 @@ refused() {
 	(umask 077 && mkdir -p "${RECORD%/*}")
 	head -c 1M /dev/zero >"$STATE/filler" 2>/dev/null || true
 	refused 'No space left on device'
+	run -2 novajob prepare
 	symptom 'No space left on device'
 }
 
