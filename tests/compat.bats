@@ -15,7 +15,7 @@ setup() {
 	export USERNAME
 	# what the old executor had no name for
 	NOVAJOB_SSH_PORT=$(cat "$CLOUD/ssh-port")
-	export NOVAJOB_SSH_PORT NOVAJOB_SETTINGS=/dev/null
+	export NOVAJOB_SSH_PORT NOVAJOB_SETTINGS=/dev/null NOVAJOB_STATE_DIR=$STATE NOVAJOB_JOB_LOG=plain
 	install -m 0600 "$CLOUD/id_ed25519" "$HOME/priv_key"
 	mkdir -p "$T/usr/bin"
 	ln -s "$program" "$T/usr/bin/novajob"

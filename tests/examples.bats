@@ -190,7 +190,7 @@ inline_settings() {
 	done < <({
 		grep -ohE -- '--env [A-Z_]+=' "$TOP/README.md" "$TOP"/man/*.7 | sed 's/--env \(.*\)=/\1/'
 		sed -n '/^\.Sh MOVING A CONTAINER/,/^\.Sh WHAT STAYS/s/^\.It Ev //p' "$TOP/man/novajob-migrating.7" |
-			sed -e 's/OS_ Ns Ar X//' -e 's/ , \(Ev \)\?/\n/g'
+			sed -e 's/[A-Z]*_ Ns Ar X//' -e 's/ , \(Ev \)\?/\n/g'
 	} | grep . | sort -u)
 	((count >= 15))
 }
