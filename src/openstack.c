@@ -31,14 +31,19 @@ bool
 os_read(struct os_client *c, const struct strv *words, enum os_expect expect, const char *what, struct limit limit,
     struct os_answer *a, struct fault *f)
 {
+	struct fault said = { .class = FAULT_NONE };
+
 	for (int64_t pause = 1000;; pause = pause < 8000 ? pause * 2 : pause) {
 		int64_t jitter = (int64_t)arc4random_uniform((uint32_t)pause / 2) - pause / 4;
 
 		if (os_client_call(c, words, expect, false, what, limit, a, f))
 			return true;
+		if (said.class != FAULT_NONE && limit_over(limit) && !sig_stopped())
+			*f = said; /* this one had no time to say more */
 		if ((f->class != FAULT_TRANSIENT && f->class != FAULT_BUSY) || limit_left_ms(limit) <= pause + jitter + LEAST_MS)
 			return false;
 		log_say("%s; trying again in %" PRId64 " s", f->text, pause / 1000);
+		said = *f;
 		if (!limit_sleep(limit, pause + jitter))
 			return sig_stopped() ? limit_fault(f, FAULT_TRANSIENT, "cannot %s", what) : false;
 	}

@@ -274,8 +274,8 @@ texts() {
 
 # bats test_tags=fault
 @test "no API at all: tried again, then exit 2 with a hint" {
-	set_to create-timeout 1
-	set_to call-timeout 5
+	set_to create-timeout 5
+	set_to call-timeout 10
 	OS_AUTH_URL=http://127.0.0.1:9/identity/v3 run -2 novajob prepare
 	assert_output --partial 'trying again in 1 s'
 	assert_line --regexp 'error: .*Unable to establish connection'

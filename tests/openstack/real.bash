@@ -31,7 +31,9 @@ real_up() {
 		[[ $(id -u) == 0 ]] || skip "the real OpenStack needs root"
 		[[ $(cat /etc/debian_version 2>/dev/null) == 12* ]] || skip "the real OpenStack needs Debian 12"
 		"$HERE/status" >/dev/null 2>&1 || touch "$BATS_FILE_TMPDIR/started"
-		if ! "$HERE/up" >"$BATS_FILE_TMPDIR/up.log" 2>&1 3>&-; then
+		# what an interrupted start has left may be half made: once more from nothing
+		if ! "$HERE/up" >"$BATS_FILE_TMPDIR/up.log" 2>&1 3>&- &&
+			! { "$HERE/down" --wipe && "$HERE/up"; } >>"$BATS_FILE_TMPDIR/up.log" 2>&1 3>&-; then
 			cat "$BATS_FILE_TMPDIR/up.log" >&2
 			return 1
 		fi
