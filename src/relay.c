@@ -141,10 +141,12 @@ drop_cr(struct relay *r, size_t n)
 	char *in = r->data + r->len, *out = in, *end = in + n;
 
 	for (; in < end; in++) {
-		bool is_cr = *in == '\r';
+		bool is_cr = *in == '\r', is_second = *in == '\n' && r->was_cr;
 
-		if (*in != '\n' || !r->was_cr)
-			*out++ = is_cr ? '\n' : *in;
+		if (is_cr)
+			*in = '\n';
+		if (!is_second)
+			*out++ = *in;
 		r->was_cr = is_cr;
 	}
 	return (size_t)(out - (r->data + r->len));

@@ -59,7 +59,7 @@ impostor() {
 	run ! grep -qF "$(tail -2 "$JOB_DIR/id_ed25519" | head -1)" "$JOB_DIR/user-data" # the client's private key is not the server's to know
 	novajob cleanup
 	run -0 ls "$JOB_DIR"
-	assert_output record.json
+	assert_output $'outcome.told\nrecord.json'
 }
 
 @test "each job, and each try, has other keys" {
@@ -93,7 +93,7 @@ impostor() {
 	stage_env
 	run -2 novajob prepare
 	run -0 ls "$JOB_DIR"
-	assert_output record.json
+	assert_output $'outcome\nrecord.json'
 	novajob cleanup
 }
 

@@ -197,7 +197,7 @@ started() {
 
 # Wait for all of them, however they end.
 wait_started() {
-	wait "${STARTED[@]}" || true
+	((${#STARTED[@]} == 0)) || wait "${STARTED[@]}" || true
 	STARTED=()
 }
 
