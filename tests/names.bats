@@ -105,7 +105,7 @@ UNKNOWN=12345678-1234-1234-1234-123456789abc
 	run cat "$BATS_TEST_TMPDIR/prepare"
 	assert_output --partial "no active image is named 'nosuch'"
 	assert_output --partial "image (from $SETTINGS:"
-	refute_output --partial "$UNKNOWN"
+	refute_line --regexp "error: .*$UNKNOWN"
 	assert_equal "$(since 'POST /compute/v2.1/servers ')" 0
 }
 
