@@ -110,7 +110,7 @@ prepare_fails() {
 # ---- the job waits
 
 @test "no quota, no host with room" {
-	set_to busy-timeout 1
+	set_to busy-timeout 10
 	cloud knobs '[{"quota": {"instances": 0}}]'
 	prepare_fails 'waiting for quota: ... in use, at most ... (busy-timeout)'
 	symptom 'the cloud is full, waited ... (busy-timeout): ... Quota exceeded ...'
