@@ -217,6 +217,7 @@ stranger() {
 		set_to log-file "$where/$file"
 		run -2 novajob run /dev/null build_script
 		refute_output --partial log-file
+		assert_equal "$(grep -c '^novajob: error: ' <<<"$output")" 1
 		run -2 novajob -v run /dev/null build_script
 		assert_line --regexp '^novajob: debug: log-file: '
 		run novajob doctor --openstack=/nonexistent # asks the cloud nothing

@@ -498,6 +498,7 @@ claimed() {
 	set_to pool 0 # else the job's next stage, whose server is called as in the pool yet, fills it
 	novajob pool drain
 	assert_equal "$(ids)" "$(record server_id)"
+	assert_equal "$(status ready)" 0
 	run -0 stage 'echo still here'
 	assert_output 'still here'
 	novajob cleanup
