@@ -80,13 +80,7 @@ other_host() {
 
 # as_later SECONDS COMMAND...: on the other host, whose clock is so much ahead, as openstack's there.
 as_later() {
-	local by=$1
-	shift
-	printf '#!/bin/sh\nexec env FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f +%ss %s "$@"\n' "$by" "$(command -v openstack)" \
-		>"$T/openstack"
-	chmod 755 "$T/openstack"
-	ASAN_OPTIONS=$ASAN_OPTIONS${ASAN_OPTIONS:+:}verify_asan_link_order=0 FAKETIME_DONT_FAKE_MONOTONIC=1 \
-		faketime -f "+${by}s" "$NOVAJOB" --settings="$SETTINGS" --openstack="$T/openstack" --state-dir="$T/other-state" "$@"
+	off "+${1}s" --state-dir="$T/other-state" "${@:2}"
 }
 
 no_trace_on_host() {
