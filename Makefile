@@ -109,9 +109,10 @@ faults: ## play every fault of novajob-faults(7) on both clouds, and write that 
 	JOBS=$(JOBS) BATS=$(BATS) tests/suite faults
 
 .PHONY: bench-scale
-bench-scale: ## 200 jobs at 10, then 50 at a time; JOBS=6 AT_ONCE=3 for fewer, SET='--set NAME=VALUE'
+bench-scale: ## 200 jobs at 10, then 50 at a time, written to novajob-performance(7); JOBS=6 AT_ONCE=3 SET='--set NAME=VALUE': only shown
 	$(MAKE) all
-	NOVAJOB=$(CURDIR)/$(BUILD)/$(NAME) tests/scale $(if $(filter command line environment,$(origin JOBS)),--jobs $(JOBS)) $(if $(AT_ONCE),--at-once $(AT_ONCE)) $(SET)
+	NOVAJOB=$(CURDIR)/$(BUILD)/$(NAME) tests/scale $(if $(filter command line environment,$(origin JOBS)),--jobs $(JOBS)) $(if $(AT_ONCE),--at-once $(AT_ONCE)) $(SET) \
+		$(if $(AT_ONCE)$(SET)$(filter command line environment,$(origin JOBS)),,--page man/novajob-performance.7)
 
 .PHONY: fuzz
 fuzz: ## replay the fuzz targets' corpora, then FUZZ_SECONDS=10 of fuzzing each

@@ -336,7 +336,7 @@ ssh_said(const struct ssh_stage *s, const char *line, size_t len, size_t *at, in
 	static const struct {
 		const char *word;
 		enum ssh_said said;
-		long long max; /* of the number behind it; -1 = none */
+		long long max; /* of the number behind it; -1 = none: the word ends the line */
 	} words[] = {
 		{ "start ", SSH_SAID_START, INT32_MAX },
 		{ "exit ", SSH_SAID_EXIT, 255 },
@@ -356,7 +356,7 @@ ssh_said(const struct ssh_stage *s, const char *line, size_t len, size_t *at, in
 		size_t m = strlen(words[i].word);
 		const char *errstr = NULL;
 
-		if (strncmp(word, words[i].word, m) != 0)
+		if (strncmp(word, words[i].word, m) != 0 || (words[i].max < 0 && word[m] != '\0'))
 			continue;
 		if (words[i].max >= 0)
 			*number = strtonum(word + m, 0, words[i].max, &errstr);

@@ -9,13 +9,18 @@ setup() {
 	load lib
 	bats_load_library bats-support
 	bats_load_library bats-assert
+	bats_load_library bats-file
 }
 
-@test "6 jobs, 3 at a time: green, nothing left, the table" {
-	run -0 "$TESTS/scale" --jobs 6 --at-once 3 --json "$BATS_TEST_TMPDIR/rounds"
+@test "6 jobs, 3 at a time: green, nothing left, the table, here and in the page" {
+	cp "$TESTS/../man/novajob-performance.7" "$BATS_TEST_TMPDIR/page"
+	run -0 "$TESTS/scale" --jobs 6 --at-once 3 --json "$BATS_TEST_TMPDIR/rounds" --page "$BATS_TEST_TMPDIR/page"
 	assert_line --regexp '^client starts/job +[2-9]\.'
 	assert_line --regexp '^red or left +0\.00'
 	assert_equal "$(jq -c '[.[0]["jobs", "at once"]]' "$BATS_TEST_TMPDIR/rounds")" '[6,3]'
+	assert_file_contains "$BATS_TEST_TMPDIR/page" '^\.It jobs Ta 6\.00 Ta 1\.00$'
+	assert_file_contains "$BATS_TEST_TMPDIR/page" '^\.Sh SEE ALSO$'
+	run -0 mandoc -T lint -W warning "$BATS_TEST_TMPDIR/page"
 }
 
 @test "the same with delete-by = timer: one client start per job, and one of sweep for all" {

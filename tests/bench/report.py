@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 
-BEGIN, END = '.\\" rows: written by make bench', '.\\" end of rows'
+END = '.\\" end of rows'
 
 
 def first_line(argv):
@@ -70,16 +70,25 @@ def roff(text):
     return text.replace('\\', '\\e').replace('-', '\\-').replace("'", '\\(aq').replace('>=', '\\(>=').replace('<=', '\\(<=')
 
 
-def write_page(path, done, m):
-    """Replace what stands between the marks."""
+def columns(lines):
+    """These rows of cells as a table of mdoc(7)."""
+    widths = [max(cells, key=len) for cells in zip(*lines)]
+    return ['.Bl -column ' + ' '.join(f'"{roff(w)}"' for w in widths),
+            *('.It ' + ' Ta '.join(roff(c) for c in line) for line in lines), '.El', '.Pp']
+
+
+def write_between(path, target, lines, m):
+    """Put the lines, and the machine, where the manual page has what `make TARGET` wrote."""
+    begin = f'.\\" rows: written by make {target}\n'
     with open(path, encoding='utf-8') as f:
-        before, rest = f.read().split(BEGIN + '\n')
-    after = rest.split(END + '\n')[1]
-    lines = list(cells(done))
-    widths = [max((line[i] for line in lines), key=len) for i in range(6)]
-    out = ['.Bl -column ' + ' '.join(f'"{roff(w)}"' for w in widths)]
-    out += ['.It ' + ' Ta '.join(roff(c) for c in line) for line in lines]
-    out += ['.El', '.Pp', *(roff(f'{row.name}: {result.note}.') + '\n.br' for row, result in done if result.note)]
-    out += ['Measured ' + roff(machine_text(m)) + '.']
+        before, mark, rest = f.read().partition(begin)
+    _, end, after = rest.partition(END + '\n')
+    if not mark or not end:
+        raise ValueError(f'{path} has no mark of make {target}')
     with open(path, 'w', encoding='utf-8') as f:
-        f.write(before + BEGIN + '\n' + '\n'.join(out) + '\n' + END + '\n' + after)
+        f.write(before + begin + '\n'.join([*lines, f'Measured {roff(machine_text(m))}.']) + '\n' + end + after)
+
+
+def write_page(path, done, m):
+    notes = [roff(f'{row.name}: {result.note}.') + '\n.br' for row, result in done if result.note]
+    write_between(path, 'bench', columns(list(cells(done))) + notes, m)

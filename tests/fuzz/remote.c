@@ -213,6 +213,7 @@ was_told(int code)
 static void
 check_output(const struct remote_result *r)
 {
+	bool is_confirmed = r->end == REMOTE_EXITED || (r->end == REMOTE_SHORT && was_told(-1));
 	size_t rest;
 
 	CHECK(play.log.len <= play.out.len);
@@ -220,7 +221,7 @@ check_output(const struct remote_result *r)
 	if (play.is_cut)
 		return;
 	rest = play.out.len - play.log.len;
-	if (r->end == REMOTE_EXITED && rest > world.unread)
+	if (is_confirmed && rest > world.unread)
 		CHECK(rest >= strlen(MARK) && memcmp(play.out.data + play.log.len, MARK, strlen(MARK)) == 0);
 	else
 		CHECK(rest == world.unread);
@@ -234,8 +235,10 @@ check_result(const struct remote_result *r)
 	CHECK(fuzz_is_safe(r->said, strlen(r->said), false, strlen(r->said) + 4 >= sizeof(r->said)));
 	if (r->end == REMOTE_EXITED)
 		CHECK(r->code >= 0 && r->code <= 255 && was_told(r->code));
+	if (r->end == REMOTE_SHORT)
+		CHECK(memmem(buf_str(&play.err), play.err.len, PREFIX "short\n", strlen(PREFIX "short\n")) != NULL);
 	if (play.is_over && !play.is_cut && !play.is_long && !play.is_belated)
-		CHECK((r->end == REMOTE_EXITED) == was_told(-1));
+		CHECK((r->end == REMOTE_EXITED) == (r->end != REMOTE_SHORT && was_told(-1)));
 }
 
 static void
