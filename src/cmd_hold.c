@@ -5,6 +5,7 @@
  */
 #include <inttypes.h>
 
+#include "account.h"
 #include "clock.h"
 #include "cmd.h"
 #include "ending.h"
@@ -33,7 +34,7 @@ set_hold(struct record *r, void *arg, struct fault *f)
 
 /* Of a server that is held: other hosts' sweep goes by what the cloud knows. */
 static bool
-tell_cloud(const struct jobfind *j, const struct settings *now, struct fault *f)
+tell_cloud(const struct jobfind *j, const struct settings *now, struct os_cost *cost, struct fault *f)
 {
 	const struct ending e = { .st = &j->st, .now = now, .key = j->key, .id = j->id, .state = &j->state, .r = &j->r };
 	struct limit limit = limit_in(LIMIT_MS, STOP_MS);
@@ -44,6 +45,7 @@ tell_cloud(const struct jobfind *j, const struct settings *now, struct fault *f)
 	ending_jobserver(&e, &mine);
 	os_client_init(&c, &j->st, false, limit);
 	came = holding_tell(&c, &mine, &j->r, limit, f);
+	os_client_cost(&c, cost);
 	os_client_end(&c);
 	if (came == HOLDING_TOLD)
 		return true;
@@ -65,13 +67,18 @@ hold(struct context *ctx, struct fault *f)
 		return fault_wrap(f, "hold");
 	if (!jobfind(&j, ctx->settings.state_dir, ctx->argv[0], f))
 		return false;
+	event_text(&ctx->event, "job", j.key);
+	account_begin(ctx, "hold");
+	event_text(&ctx->event, "server", j.r.server_id);
+	event_seconds(&ctx->event, "hold_seconds", ms);
 	if (!record_update(&j.r, &j.state, set_hold, &ms, f))
 		return fault_wrap(f, "job %" PRId64, j.id);
 	if (j.r.phase != PHASE_HELD) {
 		log_say("job %" PRId64 " runs: its server will be kept for %s after it", j.id, clock_rough(span, sizeof(span), ms / 1000));
 		return true;
 	}
-	if (!jobfind_settings(&j, f) || !tell_cloud(&j, &ctx->settings, f))
+	event_number(&ctx->event, "expires", j.r.expires);
+	if (!jobfind_settings(&j, f) || !tell_cloud(&j, &ctx->settings, &ctx->cost, f))
 		return false;
 	log_say("server %s of job %" PRId64 " is held until %s, for %s", j.r.server_id, j.id, clock_utc(when, sizeof(when), j.r.expires),
 	    clock_rough(span, sizeof(span), ms / 1000));

@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 
+#include "account.h"
 #include "cmd.h"
 #include "ending.h"
 #include "jobfind.h"
@@ -26,10 +27,14 @@ static bool
 release(struct context *ctx, struct fault *f)
 {
 	auto_jobfind struct jobfind j = JOBFIND_INIT;
-	struct ending e = { .st = &j.st, .now = &ctx->settings, .state = &j.state, .r = &j.r, .has_record = true };
+	struct ending e = { .st = &j.st, .now = &ctx->settings, .state = &j.state, .r = &j.r, .has_record = true,
+		.cost = &ctx->cost };
 
 	if (!jobfind(&j, ctx->settings.state_dir, ctx->argv[0], f))
 		return false;
+	event_text(&ctx->event, "job", j.key);
+	account_begin(ctx, "release");
+	event_text(&ctx->event, "server", j.r.server_id);
 	if (j.r.phase == PHASE_DELETED) {
 		log_say("job %" PRId64 " has no server any more", j.id);
 		return true;

@@ -108,13 +108,14 @@ settings_find(const char *name, const char **nearest)
 {
 	struct near near = NEAR_INIT(name);
 
-	for (int i = 0; i < SETTINGS_COUNT; i++) {
+	for (int i = 0; i < SETTINGS_COUNT; i++)
 		if (strcmp(name, setting_infos[i].name) == 0)
 			return i;
+	if (nearest == NULL)
+		return -1;
+	for (int i = 0; i < SETTINGS_COUNT; i++) /* only now: it would cost each stage a millisecond */
 		near_offer(&near, setting_infos[i].name);
-	}
-	if (nearest != NULL)
-		*nearest = near.best;
+	*nearest = near.best;
 	return -1;
 }
 

@@ -155,6 +155,24 @@ load hold
 	assert_output --partial "no job may ever set 'max-keep-on-failure'"
 }
 
+@test "who keeps a server, or releases it, leaves a line" {
+	set_to log-file "$T/events"
+	set_to log-format json
+	run -1 job --script-line 'exit 1' --instance-uuid 11111111-2222-3333-4444-555555555555
+	run -0 novajob hold "$JOB_ID" 2h
+	run -0 novajob release "$JOB_ID"
+	run -2 novajob hold "$JOB_ID" 2h
+	run -2 novajob hold nosuch 2h
+	run -0 jq -c 'select(.event == "cleanup") | .left' "$T/events"
+	assert_output '"held"'
+	run -0 jq -c 'select(.event == "hold" or .event == "release") |
+		[.event, .job, .result, (.server | length), .hold_seconds, (.expires > now), .client_starts]' "$T/events"
+	assert_line --index 0 "[\"hold\",\"$KEY\",\"ok\",36,7200,true,1]"
+	assert_line --index 1 "[\"release\",\"$KEY\",\"ok\",36,null,false,1]"
+	assert_line --index 2 "[\"hold\",\"$KEY\",\"failed\",36,7200,false,null]"
+	assert_equal "${#lines[@]}" 3
+}
+
 @test "a whole job that asks for it" {
 	set_to keep-on-failure 0
 	set_to job-may-set keep-on-failure

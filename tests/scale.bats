@@ -17,6 +17,7 @@ setup() {
 	run -0 "$TESTS/scale" --jobs 6 --at-once 3 --json "$BATS_TEST_TMPDIR/rounds" --page "$BATS_TEST_TMPDIR/page"
 	assert_line --regexp '^client starts/job +[2-9]\.'
 	assert_line --regexp '^red or left +0\.00'
+	jq -e '.[0] | ."peak MiB, novajob" > 0 and ."peak MiB, openstack" > 20' "$BATS_TEST_TMPDIR/rounds"
 	assert_equal "$(jq -c '[.[0]["jobs", "at once"]]' "$BATS_TEST_TMPDIR/rounds")" '[6,3]'
 	assert_file_contains "$BATS_TEST_TMPDIR/page" '^\.It jobs Ta 6\.00 Ta 1\.00$'
 	assert_file_contains "$BATS_TEST_TMPDIR/page" '^\.Sh SEE ALSO$'
