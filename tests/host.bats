@@ -148,6 +148,7 @@ theirs() {
 # bats test_tags=fault
 @test "no process can be made: each stage says so, and what was there stays noted" {
 	local few=(prlimit --nproc=1)
+	export ASAN_OPTIONS=detect_leaks=0 # its leak check is a process
 	theirs # root has no limit
 	run -0 "${AS[@]}" "$NOVAJOB" --settings="$SETTINGS" prepare
 	run -0 --separate-stderr "${AS[@]}" "${few[@]}" "$NOVAJOB" --settings="$SETTINGS" config
@@ -372,7 +373,7 @@ peak() {
 	expect 3 prepare 2 "error: cannot look for image 'builder-one': "
 	most=$(cat "$HOME"/*/*.peak | sort -n | tail -1)
 	echo "# note: 100 MB from openstack: novajob's peak is $((most / 1024)) MiB" >&3
-	((most < 80 * 1024)) || fail "peak $most KiB"
+	sanitized || ((most < 80 * 1024)) || fail "peak $most KiB"
 	assert_equal "$(left_children)" ''
 	clean 1 2 3
 	fault_row 'openstack prints 100 MB in a session' prepare 2 "$HOME/1/prepare" $((JOB_ID + 1))

@@ -410,7 +410,7 @@ small() {
 	local kib
 	kib=$(sed -n 's/^VmHWM:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status")
 	echo "# VmHWM $kib KiB" >&3
-	grep -q __asan_init "$NOVAJOB" || ((kib > 0 && kib <= 8192))
+	sanitized || ((kib > 0 && kib <= 8192))
 }
 
 has_bytes() {
