@@ -66,6 +66,10 @@ $(BUILD)/obj/%.o: src/%.c Makefile
 
 -include $(OBJ:.o=.d)
 
+build/pidfd.so: tests/pidfd.c # of tests/valgrind
+	@mkdir -p build
+	$(CC) -shared -fPIC -D_GNU_SOURCE -O1 -o $@ $<
+
 # The fuzz targets: each is tests/fuzz/TARGET.c, what they share, and src/ but for commands and their parts; `make fuzz` builds them by clang.
 FUZZ_SHARED := fuzz world
 FUZZERS := $(filter-out $(FUZZ_SHARED),$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))

@@ -22,13 +22,22 @@
 #define HOLD_MS        INT64_C(30000)  /* to tell the cloud of a server that is kept: the user waits */
 #define STOP_MS        INT64_C(10000)  /* what is left of it after TERM */
 
-/* From here on a prepare of the same try creates nothing more. arg: the job's settings; NULL: not known. */
+/* By what it is decided whether the server is kept. */
+struct keeping {
+	const struct settings *st; /* the job's; NULL: not known */
+	bool is_full;              /* no place is left for those of failed jobs */
+	bool was_full;             /* … and that is why it is not kept */
+};
+
+/* From here on a prepare of the same try creates nothing more. arg: struct keeping. */
 static bool
 begin(struct record *r, void *arg, struct fault *f)
 {
-	int64_t until = arg == NULL ? 0 : holding_until(r, arg, clock_unix());
+	struct keeping *keeping = arg;
+	int64_t until = keeping->st == NULL ? 0 : holding_until(r, keeping->st, clock_unix());
 
-	if (until == 0)
+	keeping->was_full = until != 0 && keeping->is_full && r->phase != PHASE_HELD && r->hold_ms <= 0;
+	if (until == 0 || keeping->was_full)
 		return ending_begin(r, NULL, f);
 	r->phase = PHASE_HELD;
 	r->expires = until;
@@ -142,6 +151,7 @@ cleanup(struct context *ctx, struct fault *f)
 	auto_settings struct settings resolved = SETTINGS_INIT;
 	struct ending e = { .st = &ctx->settings, .now = &ctx->settings, .key = job->key, .id = job->id, .state = &state, .r = &r,
 		.cost = &ctx->cost };
+	struct keeping keeping = { .st = NULL };
 	struct fault record_fault;
 	const char *left;
 	bool opened, noted, ok;
@@ -159,9 +169,15 @@ cleanup(struct context *ctx, struct fault *f)
 		log_warn("%s; going by what the cloud knows of the job", record_fault.text);
 	if (r.resolved != NULL && settings_from_json(&resolved, r.resolved, &record_fault))
 		e.st = &resolved;
-	noted = ok && e.has_record && record_update(&r, &state, begin, e.st == &resolved ? &resolved : NULL, &record_fault);
+	if (e.st == &resolved) {
+		keeping.st = &resolved;
+		keeping.is_full = holding_until(&r, &resolved, clock_unix()) != 0 && holding_is_full(&ctx->settings);
+	}
+	noted = ok && e.has_record && record_update(&r, &state, begin, &keeping, &record_fault);
 	if (ok && e.has_record && !noted)
 		log_warn("%s", record_fault.text);
+	if (noted && keeping.was_full)
+		log_say("job %" PRId64 " failed, but its server is not kept: this host holds as many as max-held allows", job->id);
 	if (state.dir != NULL)
 		share_end(&state, r.try);
 	ok = end_job(&e, &r, noted, &left, f);

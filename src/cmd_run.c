@@ -296,6 +296,8 @@ say_kept(const struct context *ctx, const struct record *r, const struct setting
 	(void)gethostname(host, sizeof(host) - 1); /* an empty name is told as such */
 	if (until == 0)
 		log_say("the server is not kept: %s", r->hold_ms == RECORD_NO_HOLD ? "the operator wants it gone" : "its max-life is over");
+	else if (r->hold_ms <= 0 && holding_is_full(&ctx->settings))
+		log_say("the server is not kept: this host holds those of %" PRId64 " jobs already (max-held)", ctx->settings.max_held);
 	else
 		log_say("the server is kept for %s after this job, until %s at least: '%s ssh %" PRId64 "' on host %s gets in, '%s release %"
 		    PRId64 "' deletes it", clock_rough(span, sizeof(span), until - at), clock_utc(when, sizeof(when), until), novajob,

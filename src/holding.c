@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "clock.h"
 #include "log.h"
 #include "openstack.h"
 #include "xalloc.h"
@@ -33,6 +34,27 @@ holding_until(const struct record *r, const struct settings *st, int64_t now)
 			until = end_of_life(r, st);
 	}
 	return until > now ? until : 0;
+}
+
+bool
+holding_is_full(const struct settings *now)
+{
+	auto_strv struct strv keys = STRV_INIT;
+	int64_t held = 0, at = clock_unix();
+
+	if (now->max_held == 0)
+		return false;
+	state_keys(now->state_dir, &keys);
+	for (size_t i = 0; i < keys.len; i++) {
+		auto_state struct state state = STATE_INIT;
+		auto_record struct record r = RECORD_INIT;
+		struct fault f;
+
+		if (state_open(&state, now->state_dir, keys.v[i], false, &f) && record_read(&r, &state, &f) && r.phase == PHASE_HELD &&
+		    r.expires > at)
+			held++;
+	}
+	return held >= now->max_held;
 }
 
 char *

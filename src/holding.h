@@ -24,6 +24,12 @@
  */
 int64_t holding_until(const struct record *r, const struct settings *st, int64_t now);
 
+/*
+ * Are as many servers held on this host as it keeps for failures (max-held)? That is for the failed jobs alone: what an operator
+ * holds is kept anyway, but counts. Two jobs that end at the same moment may both see the last place. now: this host's settings.
+ */
+bool holding_is_full(const struct settings *now);
+
 /* What a person calls us by who wants to get at the job's server: with --state-dir where `now` has another one than he would
  * get by himself. The caller's. */
 char *holding_program(const struct settings *now);

@@ -83,6 +83,7 @@
 	X(globs, allow_key_pair, "allow-key-pair", "", A_GLOB, 0, 1000, S_RULE, "patterns of the key pairs a job may choose; none: any") \
 	X(globs, allow_username, "allow-username", "", A_GLOB, 0, 1000, S_RULE, "patterns of the login names a job may choose; none: any") \
 	X(span, max_ssh_timeout, "max-ssh-timeout", "1d", NULL, 1, 86400, S_RULE, "the longest ssh-timeout a job may choose") \
+	X(number, max_held, "max-held", "10", NULL, 0, 10000, S_HOST, "how many servers of failed jobs this host keeps at a time; 0: any number") \
 	X(span, max_keep_on_failure, "max-keep-on-failure", "1h", NULL, 0, 2592000, S_RULE, "the longest keep-on-failure a job may choose") \
 	X(choice, job_image, "job-image", "map", "map,ignore,refuse", 0, 16, S_RULE, "what becomes of image: in .gitlab-ci.yml") \
 	X(map, image_map, "image-map", "", A_MAP, 0, 4000, S_RULE, "which image: of .gitlab-ci.yml is which image: PATTERN -> IMAGE; …") \

@@ -155,6 +155,37 @@ load hold
 	assert_output --partial "no job may ever set 'max-keep-on-failure'"
 }
 
+@test "no more are kept for failures than max-held; what the operator holds is, and counts" {
+	local first=$JOB_ID
+	next_job() {
+		JOB_ID=$((JOB_ID + 1)) KEY=11111111-2222-3333-4444-555555555555-$JOB_ID
+		prepared
+		stage build_script 1 'exit 1'
+	}
+	set_to max-held 1
+	prepared
+	novajob hold "$JOB_ID" 30m
+	novajob cleanup
+	held_for 1800
+	next_job
+	assert_equal "$(<"$T/err")" 'novajob: the server is not kept: this host holds those of 1 jobs already (max-held)'
+	run -0 novajob cleanup
+	assert_output "novajob: job $JOB_ID failed, but its server is not kept: this host holds as many as max-held allows"
+	assert_equal "$(record phase)" deleted
+	next_job
+	novajob hold "$JOB_ID" 30m
+	novajob cleanup
+	assert_equal "$(record phase)" held
+	set_to max-held 0
+	next_job
+	run -0 grep -c '^novajob: the server is kept for 30 min after' "$T/err"
+	novajob cleanup
+	assert_equal "$(record phase)" held
+	for ((; JOB_ID >= first; JOB_ID--)); do
+		novajob release "$JOB_ID"
+	done
+}
+
 @test "who keeps a server, or releases it, leaves a line" {
 	set_to log-file "$T/events"
 	set_to log-format json
