@@ -66,7 +66,10 @@ $(BUILD)/obj/%.o: src/%.c Makefile
 
 -include $(OBJ:.o=.d)
 
-build/pidfd.so: tests/pidfd.c # of tests/valgrind
+.PHONY: valgrind
+valgrind: build/pidfd.so ## what tests/valgrind needs, which is novajob under valgrind for tests
+
+build/pidfd.so: tests/pidfd.c
 	@mkdir -p build
 	$(CC) -shared -fPIC -D_GNU_SOURCE -O1 -o $@ $<
 
