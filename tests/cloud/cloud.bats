@@ -30,10 +30,10 @@ probe() {
     python3 "$BATS_TEST_DIRNAME/probe.py" "$@"
 }
 
-# until_true COMMAND...: for up to 30 s
+# until_true COMMAND...: for up to 10 s
 until_true() {
     local i
-    for ((i = 0; i < 600; i++)); do
+    for ((i = 0; i < 200; i++)); do
         "$@" && return 0
         sleep 0.05
     done
