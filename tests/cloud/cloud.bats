@@ -262,7 +262,7 @@ server delete $("$CLOUD" servers "$C" | sed -n 's/ one-job-10 .*//p')"
       {"match": "^stuck", "spawn_delay": 0, "delete_fail": "cannot destroy"},
       {"match": "^slow", "spawn_delay": 0.1, "boot": 2},
       {"match": "^lost", "spawn_delay": 0.1, "lose_after": 0.2},
-      {"match": "^latekey", "spawn_delay": 0, "key_delay": 1,
+      {"match": "^latekey", "spawn_delay": 0, "key_delay": 5,
        "console": "\u001b[1mbold"}]'
     local bad stuck slow lost latekey at
     bad=$(probe create nospace)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+raise ImportError("not in the tests")
