@@ -120,10 +120,11 @@ account() {
 	END
 	cat >"$T/script" <<-'END'
 		a=ä
-		printf '%s ' ${#a} "${LC_ALL-none}" "${x-none}" $# "$(readlink /proc/self/fd/0)"
+		printf '%s ' ${#a} "${LC_ALL-none}" "${x-none}${y-}${i-}${l-}" $# "$(readlink /proc/self/fd/0)"
+		[[ $- != *f* && $IFS == $' \t\n' ]] || echo as it was read
 		cat <<'HERE'
 	END
-	printf '\377\177\001 of \0any kind\\\nHERE\n\n\0\n\0' >>"$T/script" # NUL bytes no shell takes
+	printf '\377\177\001  of * \0any kind\\\nHERE\n\n\0\n\0' >>"$T/script" # NUL bytes no shell takes
 	for how in pipe 'pipe C' 'pipe C.UTF-8' socket 'socket C.UTF-8'; do
 		set -- $how
 		{
@@ -134,7 +135,7 @@ account() {
 		LANG=C.UTF-8 novajob run "$T/script" build_script >"$OUT" 2>"$ERR"
 		assert_file_empty "$ERR"
 		[[ ${2:-} == C ]] && a=2 || a=1
-		printf '%s %s none 0 /dev/null \377\177\001 of any kind\\\n' $a "${2:-none}" | cmp - "$OUT"
+		printf '%s %s none 0 /dev/null \377\177\001  of * any kind\\\n' $a "${2:-none}" | cmp - "$OUT"
 	done
 }
 
