@@ -2,33 +2,72 @@
 /* slots.c - how many openstack processes live at once on this host; see slots.h. */
 #include "slots.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "log.h"
 #include "xalloc.h"
 
-#define LOOK_MS   100
-#define TELL_MS   30000
+#define QUEUE        "/queue.d"
+#define LOOK_MS      100
+#define NEXT_LOOK_MS 20 /* of who is next */
+#define TELL_MS      30000
+#define TICKET_SIZE  48
 
-/* Open a file of STATE/slots, locked as `how` says. -1 with errno EWOULDBLOCK when it is taken. */
+/* Open a file of STATE/slots, or of a folder in it, locked as `how` says. -1 with errno EWOULDBLOCK when it is taken. */
 static int
-open_locked(const struct slots *s, const char *name, int how)
+open_locked(const struct slots *s, const char *folder, const char *name, int how)
 {
-	auto_free char *dir = xasprintf("%s/slots", s->state_dir);
+	auto_free char *top = xasprintf("%s/slots", s->state_dir);
+	auto_free char *dir = xasprintf("%s%s", top, folder);
 	auto_free char *path = xasprintf("%s/%s", dir, name);
 	auto_fd int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
-	if (fd < 0 && errno == ENOENT && mkdir(dir, 0700) == 0)
+	if (fd < 0 && errno == ENOENT && (mkdir(top, 0700) == 0 || errno == EEXIST) &&
+	    (mkdir(dir, 0700) == 0 || errno == EEXIST))
 		fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || flock(fd, how | LOCK_NB) != 0)
 		return -1;
 	return steal_fd(&fd);
+}
+
+/*
+ * Is the ticket somebody's? It is locked as long as its owner lives; else it is thrown away. An owner that has just made
+ * it and not yet locked it loses its place in the queue by that, no more.
+ */
+static bool
+ticket_lives(int dir, const char *name)
+{
+	auto_fd int fd = openat(dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (flock(fd, LOCK_SH | LOCK_NB) != 0) /* shared: those who look are not taken for it */
+		return errno == EWOULDBLOCK;
+	(void)unlinkat(dir, name, 0);
+	return false;
+}
+
+/* Does somebody wait whose ticket is older than mine; NULL: anybody? */
+static bool
+somebody_before(const struct slots *s, const char *mine)
+{
+	auto_free char *path = xasprintf("%s/slots" QUEUE, s->state_dir);
+	auto_dir DIR *dir = opendir(path);
+	const struct dirent *e;
+
+	while (dir != NULL && (e = readdir(dir)) != NULL)
+		if (e->d_name[0] != '.' && (mine == NULL || strcmp(e->d_name, mine) < 0) && ticket_lives(dirfd(dir), e->d_name))
+			return true;
+	return false;
 }
 
 /* Try each slot once. False: all are taken. Where they cannot be opened, held stays -1 and true is told. */
@@ -43,41 +82,55 @@ try_all(struct slots *s)
 		char name[24];
 
 		(void)snprintf(name, sizeof(name), "%" PRId64, first + (start + i) % usable);
-		s->held = open_locked(s, name, LOCK_EX);
+		s->held = open_locked(s, "", name, LOCK_EX);
 		if (s->held >= 0 || errno != EWOULDBLOCK)
 			return true;
 	}
 	return false;
 }
 
-bool
-slots_take(struct slots *s, struct limit limit, struct fault *f)
+/* Is it our turn, and is there a slot? Who is urgent does not queue. */
+static bool
+try_in_turn(struct slots *s, const char *mine)
 {
-	auto_fd int queue = -1;
-	int64_t began = clock_ms();
-	int64_t before = s->waited_ms;
-	int64_t tell = began + TELL_MS;
-	char span[32];
+	return (s->urgent || !somebody_before(s, mine)) && try_all(s);
+}
 
-	if (s->held >= 0 || s->state_dir == NULL || s->count < 2 || try_all(s))
-		return true;
-	while (!try_all(s)) {
-		bool in_time;
+/* Wait in the queue: a file whose name tells its age. Where it cannot be made it goes as if we were last. */
+static bool
+queue_up(struct slots *s, struct limit limit, struct fault *f)
+{
+	char ticket[TICKET_SIZE], span[32];
+	int64_t began = clock_ms(), before = s->waited_ms, tell = began + TELL_MS;
+	auto_fd int locked = -1;
+	bool in_time = true;
 
-		if (queue < 0) /* fails while somebody looks at it */
-			queue = open_locked(s, "queue", LOCK_SH); /* what slots_wanted sees */
+	(void)snprintf(ticket, sizeof(ticket), "%020" PRId64 "-%ld", began, (long)getpid());
+	locked = open_locked(s, QUEUE, ticket, LOCK_EX);
+	while (in_time && !try_in_turn(s, locked < 0 ? NULL : ticket)) {
 		if (clock_ms() >= tell) {
 			log_wait("waiting for one of %" PRId64 " client slots of this host, %s so far", s->count,
 			    clock_span(span, sizeof(span), clock_ms() - began));
 			tell += TELL_MS;
 		}
-		in_time = limit_sleep(limit, LOOK_MS / 2 + (int64_t)arc4random_uniform(LOOK_MS));
+		in_time = limit_sleep(limit, somebody_before(s, ticket) ? LOOK_MS : NEXT_LOOK_MS);
 		s->waited_ms = before + clock_ms() - began;
-		if (!in_time)
-			return limit_fault(f, FAULT_BUSY, "no client slot of this host became free within %s",
-			    clock_span(span, sizeof(span), clock_ms() - began));
 	}
-	return true;
+	if (locked >= 0) {
+		auto_free char *path = xasprintf("%s/slots" QUEUE "/%s", s->state_dir, ticket);
+
+		(void)unlink(path);
+	}
+	return in_time || limit_fault(f, FAULT_BUSY, "no client slot of this host became free within %s",
+	    clock_span(span, sizeof(span), clock_ms() - began));
+}
+
+bool
+slots_take(struct slots *s, struct limit limit, struct fault *f)
+{
+	if (s->held >= 0 || s->state_dir == NULL || s->count < 2 || try_in_turn(s, NULL))
+		return true;
+	return queue_up(s, limit, f);
 }
 
 void
@@ -90,10 +143,5 @@ slots_give(struct slots *s)
 bool
 slots_wanted(const struct slots *s)
 {
-	auto_fd int queue = -1;
-
-	if (s->state_dir == NULL)
-		return false;
-	queue = open_locked(s, "queue", LOCK_EX);
-	return queue < 0 && errno == EWOULDBLOCK;
+	return s->state_dir != NULL && somebody_before(s, NULL);
 }

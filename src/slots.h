@@ -4,7 +4,9 @@
  * locked file per process in STATE/slots (design.md §5). The kernel gives a
  * slot back when its holder dies. Slot 0 is for cleanup, sweep and run's one
  * look at a lost server, so that a full queue of prepares never keeps a server
- * from being deleted, or a lost one from being told apart in time.
+ * from being deleted, or a lost one from being told apart in time. The others
+ * go to whoever has waited longest: each who waits has a locked file in
+ * STATE/slots/queue.d, named by when it came, and takes no slot before its turn.
  */
 #ifndef NOVAJOB_SLOTS_H
 #define NOVAJOB_SLOTS_H

@@ -147,6 +147,33 @@ setup() {
 	assert_output 0
 }
 
+@test "who has waited longest for a slot is next, and a ticket of the dead is nobody's" {
+	local i tickets=$STATE/slots/queue.d
+	set_to client-slots 2
+	stage_env
+	queued() { [[ $(ls "$tickets" 2>/dev/null | wc -l) == "$1" ]]; }
+	mkdir -p -m 700 "$STATE" "$STATE/slots"
+	exec {slot}>"$STATE/slots/1"
+	flock "$slot"
+	for i in 1 2 3 4; do
+		printf '#!/bin/sh\necho %s >>%s/order\nexec openstack "$@"\n' "$i" "$BATS_TEST_TMPDIR" >"$BATS_TEST_TMPDIR/client-$i"
+		chmod 755 "$BATS_TEST_TMPDIR/client-$i"
+		response $((JOB_ID + i)) >"$BATS_TEST_TMPDIR/$i.json"
+		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json novajob prepare --openstack="$BATS_TEST_TMPDIR/client-$i" \
+			2>>"$BATS_TEST_TMPDIR/log" 3>&- {slot}>&- &
+		started
+		wait_for 30 queued "$i"
+	done
+	touch "$tickets/00000000000000000000-1" # left by one that was killed
+	exec {slot}>&-
+	wait_started
+	assert_equal "$(awk '!seen[$0]++' "$BATS_TEST_TMPDIR/order")" $'1\n2\n3\n4'
+	queued 0
+	for i in 1 2 3 4; do
+		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json novajob cleanup
+	done
+}
+
 @test "slots bound how many openstack processes live at once" {
 	set_to client-slots 3
 	mkdir "$BATS_TEST_TMPDIR/bin" "$BATS_TEST_TMPDIR/live"
