@@ -152,7 +152,7 @@ setup() {
 	set_to client-slots 2
 	stage_env
 	queued() { [[ $(ls "$tickets" 2>/dev/null | wc -l) == "$1" ]]; }
-	mkdir -p -m 700 "$STATE" "$STATE/slots"
+	mkdir -m 700 "$STATE" "$STATE/slots"
 	exec {slot}>"$STATE/slots/1"
 	flock "$slot"
 	for i in 1 2 3 4; do
