@@ -267,9 +267,8 @@ gone() {
 @test "old servers behind 120 others and the list's pages are found" {
 	cloud knobs '[{"page": 50}]'
 	id=$(server a-1 1000)
-	for ((i = 0; i < 120; i++)); do
-		cloud add --no-sshd --name "gitlab-builder-7-project-42-concurrent-0-job-9$i" --property "novajob:owner=not-$OWNER" >/dev/null
-	done
+	printf -- '--name=gitlab-builder-7-project-42-concurrent-0-job-9%s\n' {1..120} |
+		xargs "$TESTS/cloud/cloud" add "$CLOUD" --no-sshd --property "novajob:owner=not-$OWNER" >/dev/null
 	run -0 novajob sweep
 	assert_line --partial "delete server $id"
 	gone "$id"
@@ -280,7 +279,7 @@ gone() {
 	run -0 grep -c "owner=not-$OWNER" <(cloud servers)
 	assert_output 120
 	output="delete server $id" row 'the project has 120 servers of others, and the cloud answers 50 at a time' 0 "$id"
-	while read -r other _; do cloud lose "$other"; done < <(cloud servers | grep "owner=not-$OWNER")
+	cloud servers | grep "owner=not-$OWNER" | cut -d ' ' -f 1 | xargs "$TESTS/cloud/cloud" lose "$CLOUD"
 }
 
 # bats test_tags=fault

@@ -41,7 +41,7 @@ def _parser(text):
     add('servers', servers).add_argument('--json', action='store_true')
     add('requests', requests).add_argument('regex', nargs='?', default='')
     sub = add('add', add_server)
-    sub.add_argument('--name', required=True)
+    sub.add_argument('--name', required=True, action='append')
     sub.add_argument('--status', default='ACTIVE',
                      choices=('ERROR', 'ACTIVE', 'SHUTOFF'))
     sub.add_argument('--property', action='append', default=[])
@@ -197,9 +197,10 @@ def add_server(args):
     pairs = [p.partition('=') for p in args.property]
     if any(not equals for _, equals, _ in pairs):
         raise Fault('--property wants KEY=VALUE')
-    _ask(args, 'add', name=args.name, status=args.status,
-         metadata={k: v for k, _, v in pairs}, created=args.created,
-         no_sshd=args.no_sshd)
+    for name in args.name:
+        _ask(args, 'add', name=name, status=args.status,
+             metadata={k: v for k, _, v in pairs}, created=args.created,
+             no_sshd=args.no_sshd)
 
 
 def on_server(args):
