@@ -7,8 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "clock.h"
 #include "cmd.h"
+#include "event.h"
 #include "jobfind.h"
 #include "keys.h"
 #include "log.h"
@@ -80,6 +82,21 @@ enter(const struct jobfind *j, char *const *words, int count, struct fault *f)
 	return proc_become(&argv, &env, f);
 }
 
+/* Who runs a job may want to know that somebody was in its server. Told when it begins: we become the ssh. */
+static void
+tell(const struct jobfind *j, const struct settings *st, char *const *words, int count)
+{
+	auto_event struct event e = { .name = "ssh", .fields = NULL };
+	auto_buf struct buf command = BUF_INIT;
+
+	for (int i = 0; i < count; i++)
+		buf_printf(&command, "%s%s", i == 0 ? "" : " ", words[i]);
+	event_text(&e, "job", j->key);
+	event_text(&e, "server", j->r.server_id);
+	event_text(&e, "command", buf_str(&command));
+	event_tell(&e, st, false);
+}
+
 static bool
 ssh(struct context *ctx, struct fault *f)
 {
@@ -89,6 +106,7 @@ ssh(struct context *ctx, struct fault *f)
 		return false;
 	if (ctx->argc == 1 && isatty(STDIN_FILENO))
 		greet(&j);
+	tell(&j, &ctx->settings, ctx->argv + 1, ctx->argc - 1);
 	return enter(&j, ctx->argv + 1, ctx->argc - 1, f);
 }
 

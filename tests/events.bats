@@ -494,7 +494,7 @@ print(s.recv(65536).decode())" 3>&- &
 	wait_for 10 test -e "$STATE/slots/1"
 	novajob prepare 2>"$BATS_TEST_TMPDIR/log" 3>&- &
 	started
-	wait_for 20 test -e "$STATE/slots/queue"
+	wait_for 20 test -d "$STATE/slots/queue.d"
 	pkill -P "$holder" sleep
 	wait "$holder" || :
 	wait_for 30 grep -q 'waiting for quota' "$BATS_TEST_TMPDIR/log"

@@ -186,12 +186,14 @@ load hold
 	done
 }
 
-@test "who keeps a server, or releases it, leaves a line" {
+@test "who keeps a server, releases it, or is in it, leaves a line" {
 	set_to log-file "$T/events"
 	set_to log-format json
 	run -1 job --script-line 'exit 1' --instance-uuid 11111111-2222-3333-4444-555555555555
 	run -0 novajob hold "$JOB_ID" 2h
+	run -7 novajob ssh "$JOB_ID" exit 7
 	run -0 novajob release "$JOB_ID"
+	run -2 novajob ssh "$JOB_ID" true
 	run -2 novajob hold "$JOB_ID" 2h
 	run -2 novajob hold nosuch 2h
 	run -0 jq -c 'select(.event == "cleanup") | .left' "$T/events"
@@ -202,6 +204,8 @@ load hold
 	assert_line --index 1 "[\"release\",\"$KEY\",\"ok\",36,null,false,1]"
 	assert_line --index 2 "[\"hold\",\"$KEY\",\"failed\",36,7200,false,null]"
 	assert_equal "${#lines[@]}" 3
+	run -0 jq -c 'select(.event == "ssh") | [.job, (.server | length), .command]' "$T/events"
+	assert_output "[\"$KEY\",36,\"exit 7\"]"
 }
 
 @test "a whole job that asks for it" {
