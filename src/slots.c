@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #define LOOK_MS      100
 #define NEXT_LOOK_MS 20 /* of who is next */
 #define TELL_MS      30000
+#define PASSED_S     5  /* who has not looked for so long is passed over */
 #define TICKET_SIZE  48
 
 /* Open a file of STATE/slots, or of a folder in it, locked as `how` says. -1 with errno EWOULDBLOCK when it is taken. */
@@ -40,18 +42,20 @@ open_locked(const struct slots *s, const char *folder, const char *name, int how
 }
 
 /*
- * Is the ticket somebody's? It is locked as long as its owner lives; else it is thrown away. An owner that has just made
- * it and not yet locked it loses its place in the queue by that, no more.
+ * Is the ticket somebody's? It is locked as long as its owner lives, else it is thrown away: an owner that has just made it
+ * and not yet locked it loses its place in the queue by that, no more. At each look the owner touches it: one that is
+ * stopped (SIGSTOP, a frozen cgroup) holds up nobody.
  */
 static bool
 ticket_lives(int dir, const char *name)
 {
 	auto_fd int fd = openat(dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
 
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st) != 0)
 		return false;
 	if (flock(fd, LOCK_SH | LOCK_NB) != 0) /* shared: those who look are not taken for it */
-		return errno == EWOULDBLOCK;
+		return errno == EWOULDBLOCK && llabs(clock_unix() - (int64_t)st.st_mtime) <= PASSED_S;
 	(void)unlinkat(dir, name, 0);
 	return false;
 }
@@ -113,6 +117,7 @@ queue_up(struct slots *s, struct limit limit, struct fault *f)
 			    clock_span(span, sizeof(span), clock_ms() - began));
 			tell += TELL_MS;
 		}
+		(void)futimens(locked, NULL); /* -1: there is none */
 		in_time = limit_sleep(limit, somebody_before(s, ticket) ? LOOK_MS : NEXT_LOOK_MS);
 		s->waited_ms = before + clock_ms() - began;
 	}

@@ -147,7 +147,7 @@ setup() {
 	assert_output 0
 }
 
-@test "who has waited longest for a slot is next, and a ticket of the dead is nobody's" {
+@test "who has waited longest for a slot is next; who is dead, or stopped, holds up nobody" {
 	local i tickets=$STATE/slots/queue.d
 	set_to client-slots 2
 	stage_env
@@ -155,21 +155,26 @@ setup() {
 	mkdir -m 700 "$STATE" "$STATE/slots"
 	exec {slot}>"$STATE/slots/1"
 	flock "$slot"
-	for i in 1 2 3 4; do
+	for i in 0 1 2 3 4; do
 		printf '#!/bin/sh\necho %s >>%s/order\nexec openstack "$@"\n' "$i" "$BATS_TEST_TMPDIR" >"$BATS_TEST_TMPDIR/client-$i"
 		chmod 755 "$BATS_TEST_TMPDIR/client-$i"
 		response $((JOB_ID + i)) >"$BATS_TEST_TMPDIR/$i.json"
-		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json novajob prepare --openstack="$BATS_TEST_TMPDIR/client-$i" \
+		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json "$NOVAJOB" --settings="$SETTINGS" prepare --openstack="$BATS_TEST_TMPDIR/client-$i" \
 			2>>"$BATS_TEST_TMPDIR/log" 3>&- {slot}>&- &
 		started
-		wait_for 30 queued "$i"
+		wait_for 30 queued $((i + 1))
 	done
+	local first=${STARTED[0]}
+	kill -STOP "$first"
+	STARTED=("${STARTED[@]:1}")
 	touch "$tickets/00000000000000000000-1" # left by one that was killed
 	exec {slot}>&-
 	wait_started
-	assert_equal "$(awk '!seen[$0]++' "$BATS_TEST_TMPDIR/order")" $'1\n2\n3\n4'
+	kill -CONT "$first"
+	wait "$first"
+	assert_equal "$(awk '!seen[$0]++' "$BATS_TEST_TMPDIR/order")" $'1\n2\n3\n4\n0'
 	queued 0
-	for i in 1 2 3 4; do
+	for i in 0 1 2 3 4; do
 		JOB_RESPONSE_FILE=$BATS_TEST_TMPDIR/$i.json novajob cleanup
 	done
 }
