@@ -14,7 +14,7 @@ setup() {
 # look: note the files that are there now, by the words of the manual.
 look() {
 	(cd "$STATE" && find . -type f -o -type s) | sed -E -e 's|^\.|STATE|' -e 's|/jobs/[^/]+/|/jobs/JOB/|' -e 's|/slots/[0-9]+$|/slots/N|' \
-		-e 's|/names/[0-9a-f]{16}\.|/names/HASH.|' -e 's|/share/[0-9a-f]{16}|/share/WORD|' >>"$T/seen"
+		-e 's|/queue.d/[0-9-]+$|/queue.d/TICKET|' -e 's|/names/[0-9a-f]{16}\.|/names/HASH.|' -e 's|/share/[0-9a-f]{16}|/share/WORD|' >>"$T/seen"
 }
 
 @test "novajob(1) has every file of STATE, and no other" {
@@ -40,7 +40,15 @@ look() {
 	novajob pool drain
 	cloud knobs '[{"quota": {"instances": 1}}]'
 	response $((JOB_ID + 2)) >"$T/third.json"
-	JOB_RESPONSE_FILE=$T/third.json novajob --client-slots=2 --busy-timeout=1 prepare 2>"$T/log" || true
+	exec {slot}>"$STATE/slots/1"
+	flock "$slot"
+	JOB_RESPONSE_FILE=$T/third.json novajob --client-slots=2 --busy-timeout=1 prepare 2>"$T/log" 3>&- {slot}>&- &
+	started
+	queued() { [[ -n $(ls "$STATE/slots/queue.d") ]]; }
+	wait_for 30 queued
+	look
+	exec {slot}>&-
+	wait_started
 	cloud knobs '[]'
 	look
 	novajob cleanup

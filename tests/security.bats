@@ -202,6 +202,7 @@ kill_shows_no_core() {
 		    except ValueError:
 		        pass
 		    os.chdir(t)
+		os.environ['ASAN_OPTIONS'] += ':handle_segv=0'
 		p = subprocess.Popen([novajob, '--settings=' + settings, 'prepare'], preexec_fn=free,
 		                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 		while not os.path.exists(t + '/up'):
