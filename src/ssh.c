@@ -43,15 +43,21 @@ static const char stage_text[] =
  * The shell that becomes the script's: $1 the first word of status lines, $2 bytes of script. All of it is read before
  * anything is run: a script cut off by a lost connection must not run its first half. $(<...) is the quickest way to do so
  * (HACKING.md has the times), but cannot open a socket, or another user's pipe: then read -N, which takes blocks as well,
- * where a shell that runs what comes on a pipe reads byte by byte. In the C locale bytes count as characters, and $x is
- * expanded in half the time where nothing splits it and no pattern is looked for; $x begins with what puts all that back
- * before the script's first command. Bash complains of NUL bytes, hence 2>/dev/null.
+ * where a shell that runs what comes on a pipe reads byte by byte. In the C locale bytes count as characters, and a text is
+ * expanded in half the time where nothing splits it and no pattern is looked for. $novajob begins with what puts all that
+ * back before the script's first command, from $3 and $4; $5 is how long it all is. What the account's own rc files have
+ * made read-only stays (printf -v only fails then, an assignment would end the shell), and the text is quoted, and counted
+ * by wc. Bash complains of NUL bytes, hence 2>/dev/null.
  */
 static const char script_text[] =
-    "l=${LC_ALL-} i=$IFS IFS= x=\"${LC_ALL+LC_ALL=\\$l;}\"; LC_ALL=C; "
-    "x=\"${x:-unset LC_ALL;} IFS=\\$i; unset x y i l; set +f; \"; set -f -- $1 $(($2 + ${#x})) $2; "
-    "{ x+=$(</dev/stdin); } 2>/dev/null || { read -r -N $3 y; x+=$y; }; "
-    "[ ${#x} -ge $2 ] || { echo $1 short >&3; exit 1; }; exec 3>&- </dev/null; set --; eval $x";
+    "novajob=\"${LC_ALL+printf -v LC_ALL %s \\$3 || :; }${IFS+printf -v IFS %s \\$4 || :; }\"; "
+    "[ \"${LC_ALL+x}\" ] || novajob+=\"unset LC_ALL || :; \"; [ \"${IFS+x}\" ] || novajob+=\"unset IFS; \"; "
+    "[[ $- = *f* ]] || novajob+=\"set +f; \"; novajob=\"{ $novajob} 2>/dev/null; set --; unset novajob; \"; "
+    "set -- \"$1\" \"$2\" \"${LC_ALL-}\" \"${IFS-}\" \"$(($2 + ${#novajob}))\"; { printf -v LC_ALL C || :; } 2>/dev/null; "
+    "{ novajob+=$(</dev/stdin); } 2>/dev/null || { read -r -N \"$2\" novajob_read; novajob+=$novajob_read; unset novajob_read; }; "
+    "[ \"${#novajob}\" -ge \"$5\" ] || [ \"$(printf %s \"$novajob\" | wc -c)\" -ge \"$5\" ] || "
+    "{ echo $1 short >&3; exit 1; }; exec 3>&- </dev/null; set -f; { printf -v IFS %s \"\" || :; } 2>/dev/null; "
+    "if [ \"$IFS\" ]; then eval \"$novajob\"; else eval $novajob; fi";
 
 /*
  * Ending a stage: $1 process id of its wrapper or 0, $2 tag, $3 grace in hundredths of a second. Its processes are those

@@ -139,6 +139,28 @@ account() {
 	done
 }
 
+@test "whatever the account's rc file has set, the script finds it so" {
+	local rc
+	mkdir "$T/in" "$T/account"
+	touch "$T/in/file 1" "$T/in/file2"
+	echo "cd $T/in" >"$T/script"
+	cat >>"$T/script" <<-'END'
+		text='a x b  c * ä'
+		printf '<%s>' $text "${x-}${y-}${i-}${l-}" ${#text} "${LC_ALL-none}" "${IFS-none}" "${-/c/}"
+		echo
+		shopt -po posix nounset errexit || :
+	END
+	for rc in ':' 'readonly IFS' 'readonly LC_ALL' 'readonly LC_ALL=C.UTF-8' 'export LC_ALL=C' 'unset IFS' 'IFS=' 'IFS=x12' 'set -f' \
+		'set -f; readonly IFS=x' 'declare -ix x=1 y=2 i=3 l=4; readonly i l x y' 'set -eu -o posix' 'set -u; readonly IFS'; do
+		echo "$rc" >"$T/account/.bashrc" # bash reads it where sshd has started it
+		printf '%s\n' "export LANG=C.UTF-8 HOME=$T/account; unset LC_ALL; exec bash -c \"\$SSH_ORIGINAL_COMMAND\"" >"$HOW"
+		env -u LC_ALL LANG=C.UTF-8 BASH_ENV="$T/account/.bashrc" bash "$T/script" >"$T/want" || :
+		run -0 test -s "$T/want"
+		novajob run "$T/script" build_script >"$OUT" 2>"$ERR" || fail "$rc: $(<"$ERR")"
+		diff "$T/want" "$OUT" || fail "with this rc file: $rc"
+	done
+}
+
 @test "a script whose end is missing is not run, and not the script's failure" {
 	local lc
 	for lc in '' 'export LC_ALL=C.UTF-8;'; do
