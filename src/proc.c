@@ -95,6 +95,18 @@ default_signals(void)
 	return sigprocmask(SIG_SETMASK, &none, NULL) == 0;
 }
 
+/* A stop that was sent to our process group before the child had its own is ours to act on. It is pending in the child, too,
+ * and must not end what is perhaps just there to end the script. */
+static void
+drop_stops(void)
+{
+	static const int stops[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT }; /* those that sig_init blocks */
+	struct sigaction ign = { .sa_handler = SIG_IGN };
+
+	for (size_t i = 0; i < ARRAY_LEN(stops); i++)
+		(void)sigaction(stops[i], &ign, NULL); /* what is pending is discarded, sigaction(2) */
+}
+
 /* After fork, in the child: async-signal-safe calls only. Descriptors: fds[0..2] become stdio. */
 static _Noreturn void
 child(const struct proc_spec *spec, const char *path, char *const *envp, const int fds[3], int error_fd, pid_t parent)
@@ -110,6 +122,7 @@ child(const struct proc_spec *spec, const char *path, char *const *envp, const i
 	for (int i = 0; i < 3; i++)
 		if (dup2(fds[i], i) < 0)
 			child_fail(error_fd, "dup2");
+	drop_stops();
 	if (!default_signals())
 		child_fail(error_fd, "sigprocmask");
 	if (spec->file_max > 0 && setrlimit(RLIMIT_FSIZE, &file_max) != 0)

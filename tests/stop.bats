@@ -226,6 +226,20 @@ no_account() {
 	nothing_left
 }
 
+@test "a second TERM just when the process is made that ends the script does not end that one" {
+	printf '%s\n' '#include <sys/syscall.h>' '#include <unistd.h>' 'int setpgid(pid_t p, pid_t g);' \
+		'int setpgid(pid_t p, pid_t g) { usleep(500000); return (int)syscall(SYS_setpgid, p, g); }' >"$T/slow.c"
+	cc -D_GNU_SOURCE -shared -fPIC -o "$T/slow.so" "$T/slow.c"
+	script "trap '' TERM; echo begun; while :; do sleep 0.1; done"
+	start env LD_PRELOAD="$T/slow.so" "$NOVAJOB" --settings="$SETTINGS" run "$T/script" build_script
+	wait_for 20 grep -qx begun "$OUT"
+	kill -TERM -- "-$GROUP"
+	two_of_us() { (($(pgrep -c -g "$GROUP") == 2)); }
+	wait_for 5 two_of_us # the new one is not yet in a group of its own
+	term
+	nothing_left
+}
+
 @test "TERM when the script has just ended is still no success" {
 	mkfifo "$T/log"
 	exec 8<>"$T/log"
