@@ -6,6 +6,7 @@
 #include "building.h"
 #include "clock.h"
 #include "log.h"
+#include "os_fault.h"
 
 #define FULL_PAUSE_MS 5000  /* between two tries while the cloud is full; up to twice that */
 
@@ -27,7 +28,7 @@ awaited(char *out, size_t size, const char *text)
 	} else if (strstr(text, "No valid host") != NULL) {
 		(void)strlcpy(out, "a host with room: the cloud says 'No valid host was found'", size); /* fits */
 	} else {
-		(void)snprintf(out, size, "%s: %.300s", strstr(text, "429") != NULL ? "the cloud's limit of requests" :
+		(void)snprintf(out, size, "%s: %.300s", os_fault_is_rate(text) ? "the cloud's limit of requests" :
 		    strstr(text, "addresses available") != NULL ? "an address of the network" : "quota", text);
 	}
 	return out;
@@ -36,7 +37,7 @@ awaited(char *out, size_t size, const char *text)
 static enum building_wait_for
 wait_for(const char *text)
 {
-	return strstr(text, "No valid host") != NULL ? WAIT_ROOM : strstr(text, "429") != NULL ? WAIT_REQUESTS :
+	return strstr(text, "No valid host") != NULL ? WAIT_ROOM : os_fault_is_rate(text) ? WAIT_REQUESTS :
 	    strstr(text, "addresses available") != NULL ? WAIT_ADDRESS : WAIT_QUOTA;
 }
 
@@ -48,7 +49,7 @@ static bool
 is_choosy(const struct building *b, const struct fault *f)
 {
 	if (f->class == FAULT_BUSY)
-		return strstr(f->text, "429") == NULL && strcasestr(f->text, "exceeded for instances") == NULL;
+		return !os_fault_is_rate(f->text) && strcasestr(f->text, "exceeded for instances") == NULL;
 	if (f->class == FAULT_CLOUD)
 		return b->record.server_id != NULL; /* in ERROR: the host, or all of its zone, is in trouble */
 	return strcasestr(f->text, "availability zone") != NULL;

@@ -19,6 +19,7 @@
 #include "keys.h"
 #include "log.h"
 #include "openstack.h"
+#include "os_fault.h"
 #include "outcome.h"
 #include "pool.h"
 #include "ready.h"
@@ -254,7 +255,7 @@ look_at_pool(struct building *b, const struct fault *why)
 		p->waiting = pool_wait(b->st->state_dir);
 	if (pool_claim(b, &p->warm))
 		return true;
-	if (strstr(why->text, "429") == NULL && strstr(why->text, "No valid host") == NULL && pool_make_room(b)) /* quota, addresses */
+	if (!os_fault_is_rate(why->text) && strstr(why->text, "No valid host") == NULL && pool_make_room(b)) /* quota, addresses */
 		p->warm.fill = true; /* who comes next may find what this one had to do without */
 	return false;
 }

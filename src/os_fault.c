@@ -20,6 +20,8 @@ struct row {
 #define CREDENTIALS "check the OS_* variables of the runner's service (or clouds.yaml) with 'openstack token issue'"
 #define NAME(kind) "check the name with 'openstack " kind " list', as this project sees it"
 
+#define TOO_MANY_REQUESTS 429
+
 #define BROKEN "the openstack client is not installed as it should be: try 'openstack --version'"
 
 /* The first row that fits counts. The service's own wording changes: only these parts are matched. */
@@ -31,7 +33,7 @@ static const struct row rows[] = {
 	{ "No fixed IP addresses available", 0, 0, FAULT_BUSY, "wait for other servers to go, or take a larger network" },
 	{ "No more IP addresses available", 0, 0, FAULT_BUSY, "wait for other addresses of the network to be released" },
 	{ "No valid host was found", 0, 0, FAULT_BUSY, "the cloud has no room for this flavor now: try another flavor or zone" },
-	{ NULL, 429, 429, FAULT_BUSY, "the cloud limits the rate of requests: fewer jobs at a time help" },
+	{ NULL, TOO_MANY_REQUESTS, TOO_MANY_REQUESTS, FAULT_BUSY, "the cloud limits the rate of requests: fewer jobs at a time help" },
 	{ "CERTIFICATE_VERIFY_FAILED", 0, 0, FAULT_SETTING, "name the CA's certificate in OS_CACERT" },
 	{ "SSL exception", 0, 0, FAULT_SETTING, "check the scheme of OS_AUTH_URL and the certificate (OS_CACERT)" },
 	{ "Application credentials cannot request a scope", 0, 0, FAULT_SETTING, "unset OS_PROJECT_* and OS_USERNAME beside an application credential" },
@@ -123,6 +125,12 @@ os_fault_busy(const char *text)
 	const struct row *r = find(text);
 
 	return r == NULL || r->class != FAULT_BUSY ? NULL : r->hint;
+}
+
+bool
+os_fault_is_rate(const char *text)
+{
+	return http_status(text) == TOO_MANY_REQUESTS;
 }
 
 /* The line of stderr that says most: the last one that is not empty and no client's own clean-up. The caller's. */
