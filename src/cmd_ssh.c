@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "buf.h"
 #include "clock.h"
 #include "cmd.h"
 #include "event.h"
@@ -82,18 +81,16 @@ enter(const struct jobfind *j, char *const *words, int count, struct fault *f)
 	return proc_become(&argv, &env, f);
 }
 
-/* Who runs a job may want to know that somebody was in its server. Told when it begins: we become the ssh. */
+/* Who runs a job may want to know that somebody was in its server. Told when it begins: we become the ssh. Of a command only
+ * the first word: behind it may be what is for nobody's log. */
 static void
-tell(const struct jobfind *j, const struct settings *st, char *const *words, int count)
+tell(const struct jobfind *j, const struct settings *st, const char *command)
 {
 	auto_event struct event e = { .name = "ssh", .fields = NULL };
-	auto_buf struct buf command = BUF_INIT;
 
-	for (int i = 0; i < count; i++)
-		buf_printf(&command, "%s%s", i == 0 ? "" : " ", words[i]);
 	event_text(&e, "job", j->key);
 	event_text(&e, "server", j->r.server_id);
-	event_text(&e, "command", buf_str(&command));
+	event_text(&e, "command", command);
 	event_tell(&e, st, false);
 }
 
@@ -106,7 +103,7 @@ ssh(struct context *ctx, struct fault *f)
 		return false;
 	if (ctx->argc == 1 && isatty(STDIN_FILENO))
 		greet(&j);
-	tell(&j, &ctx->settings, ctx->argv + 1, ctx->argc - 1);
+	tell(&j, &ctx->settings, ctx->argc == 1 ? NULL : ctx->argv[1]);
 	return enter(&j, ctx->argv + 1, ctx->argc - 1, f);
 }
 

@@ -179,6 +179,25 @@ setup() {
 	done
 }
 
+@test "nothing but tickets is removed from the queue, and nothing made in another user's STATE" {
+	local ticket=00000000000000000001-1
+	mkdir -m 700 "$STATE" "$STATE/slots" "$STATE/slots/queue.d" "$BATS_TEST_TMPDIR/other"
+	touch "$STATE/slots/queue.d/"{$ticket,notes,1-1,$ticket.old} "$BATS_TEST_TMPDIR/other/$ticket"
+	novajob list
+	run -0 ls "$STATE/slots/queue.d"
+	assert_output $'00000000000000000001-1.old\n1-1\nnotes'
+	rm -r "$STATE/slots/queue.d"
+	ln -s "$BATS_TEST_TMPDIR/other" "$STATE/slots/queue.d"
+	novajob list
+	test -e "$BATS_TEST_TMPDIR/other/$ticket"
+	((EUID == 0)) || skip 'only root can be another uid'
+	rm -r "$STATE/slots"
+	chown nobody "$STATE"
+	novajob list
+	run -0 ls -A "$STATE"
+	assert_output ''
+}
+
 @test "slots bound how many openstack processes live at once" {
 	set_to client-slots 3
 	mkdir "$BATS_TEST_TMPDIR/bin" "$BATS_TEST_TMPDIR/live"

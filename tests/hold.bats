@@ -205,7 +205,7 @@ load hold
 	assert_line --index 2 "[\"hold\",\"$KEY\",\"failed\",36,7200,false,null]"
 	assert_equal "${#lines[@]}" 3
 	run -0 jq -c 'select(.event == "ssh") | [.job, (.server | length), .command]' "$T/events"
-	assert_output "[\"$KEY\",36,\"exit 7\"]"
+	assert_output "[\"$KEY\",36,\"exit\"]"
 }
 
 @test "a whole job that asks for it" {
