@@ -12,7 +12,7 @@ ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 PKG_CONFIG ?= pkg-config
 BATS ?= bats
-JOBS ?= 2
+JOBS ?= 3
 CFLAGS ?= -O2 -g
 
 SRC := $(wildcard src/*.c)
