@@ -336,7 +336,7 @@ no_account() {
 @test "a cancelled job: the script is ended, after_script runs in the same server, all is cleaned up" {
 	run -101 job --cancel-at build_script@begun \
 		--script-line 'echo server $NOVASIM_SERVER; (trap "" TERM; while :; do sleep 0.1; done) & echo begun; sleep 300' \
-		--after-script-line 'echo after $NOVASIM_SERVER; pgrep -x sleep | while read -r p; do grep -lsz "^NOVASIM_SERVER=$NOVASIM_SERVER\$" /proc/$p/environ || :; done; echo end'
+		--after-script-line 'echo after $NOVASIM_SERVER; { pgrep -x sleep || :; } | while read -r p; do grep -lsz "^NOVASIM_SERVER=$NOVASIM_SERVER\$" /proc/$p/environ || :; done; echo end'
 	run -0 grep -xE 'server [-0-9a-f]+' "$LOG"
 	local server=${output#server }
 	run -0 grep -A 1 -x "after $server" "$LOG"
