@@ -100,11 +100,10 @@ default_signals(void)
 static void
 drop_stops(void)
 {
-	static const int stops[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT }; /* those that sig_init blocks */
 	struct sigaction ign = { .sa_handler = SIG_IGN };
 
-	for (size_t i = 0; i < ARRAY_LEN(stops); i++)
-		(void)sigaction(stops[i], &ign, NULL); /* what is pending is discarded, sigaction(2) */
+	for (int s = 1; s < NSIG; s++) /* only what sig_init blocks can be pending */
+		(void)sigaction(s, &ign, NULL); /* discards it, sigaction(2) */
 }
 
 /* After fork, in the child: async-signal-safe calls only. Descriptors: fds[0..2] become stdio. */
